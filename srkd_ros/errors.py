@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Errors a user can mend: one sentence that names the thing and the fix. Command lines print it and exit with status 2."""
+"""Errors a user can mend: one sentence that names the thing and the fix. Commands print it and exit with status 2."""
 
 
 class SrkdError(Exception):

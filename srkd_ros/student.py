@@ -51,7 +51,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Quantiles of the training input, against which a live stream is checked. Keys are "0.01", "0.5", "0.99" and so on."""
+    """Quantiles of the training input, against which a live stream is checked. Keys are "0.01", "0.5", "0.99"."""
 
     intensity: dict[str, float] = field(default_factory=dict)  # after scaling to 0..1
     range: dict[str, float] = field(default_factory=dict)  # metres

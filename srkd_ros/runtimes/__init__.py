@@ -1,2 +1,62 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
+
+"""What runs the network: torch, onnxruntime or TensorRT, behind one small interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from srkd_ros.errors import ConfigError, ModelError
+from srkd_ros.geometry import Geometry, GeometrySpec
+from srkd_ros.student import Manifest
+
+RUNTIMES = ("auto", "torch", "onnx", "tensorrt")
+
+
+class Runtime(Protocol):
+    """A loaded network. Geometry is made by the caller as `geometry_spec` says, on `device`."""
+
+    name: str
+    reason: str  # why this one, in a few words for a log
+    device: torch.device
+    manifest: Manifest
+    geometry_spec: GeometrySpec
+
+    def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
+        """Voxel features float32 [V, C] to logits [V, classes], on `device`."""
+        ...
+
+
+def choose_device(device: str) -> torch.device:
+    """ "auto" is the first CUDA device if there is one, else the CPU; ConfigError for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device: {device!r} is none of auto, cpu, cuda, cuda:N") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device: {device!r} is not there; torch sees {torch.cuda.device_count()} CUDA devices")
+    return chosen
+
+
+def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto") -> Runtime:
+    """Load student.safetensors or student.onnx with the named runtime, or with the fastest that is available."""
+    path = Path(path)
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime: {runtime!r} is not one of {', '.join(RUNTIMES)}")
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file")
+    chosen = choose_device(device)
+    if path.suffix == ".safetensors":
+        from srkd_ros.runtimes.torch_runtime import TorchRuntime
+
+        if runtime not in ("auto", "torch"):
+            raise ConfigError(f"runtime: {runtime} needs an .onnx file; make one with `srkd-train export {path}`")
+        return TorchRuntime(path, chosen)
+    raise ModelError(f"{path}: not a model file; expected .safetensors or .onnx")

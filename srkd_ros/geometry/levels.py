@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Geometry: every index table that a sparse U-Net needs, computed once per cloud and shared by all layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from srkd_ros.geometry.curves import MAX_DEPTH, encode
+from srkd_ros.geometry.neighbors import Pairs, neighbors_by_descent, neighbors_by_search, pairs_from_half
+from srkd_ros.geometry.patches import Patches, make_patches
+from srkd_ros.geometry.rotary import rotary_table
+from srkd_ros.geometry.voxels import Voxels
+
+
+@dataclass(frozen=True)
+class LevelSpec:
+    """What one level's layers need: kernel sizes of its convolutions, curve orders of its attention."""
+
+    kernel_sizes: tuple[int, ...] = (3,)
+    orders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GeometrySpec:
+    """Which tables to make. A network states it (`PointTransformer.geometry_spec`)."""
+
+    levels: tuple[LevelSpec, ...]
+    patch_size: int = 1024
+    curve_depth: str = "level"  # see PointTransformerConfig.curve_depth
+    tables: str = "pairs"  # convolutions by "pairs" (lists, for CPUs and training) or "neighbors" (tables, for engines)
+
+
+@dataclass
+class Level:
+    """One resolution: V voxels in z-order. `neighbors`, `pairs` and `patches` hold what the spec asked for."""
+
+    grid: Tensor  # int64 [V, 3]
+    batch: Tensor  # int64 [V]
+    counts: list[int]  # voxels of each cloud
+    neighbors: dict[int, Tensor] = field(default_factory=dict)  # kernel size -> int64 [V, K], missing is V
+    pairs: dict[int, Pairs] = field(default_factory=dict)  # kernel size -> pair lists
+    patches: dict[str, Patches] = field(default_factory=dict)  # curve order -> patches
+    parents: Tensor | None = None  # int64 [V], voxel of the next coarser level; None at the coarsest
+    children: Tensor | None = None  # int64 [V, 8], voxels of the next finer level by octant, missing is their number
+
+    _rotary: dict[tuple[int, float], Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def rotary(self, head_dim: int, base: float) -> Tensor:
+        """The level's rotary table (see rotary_table), made once for all its blocks."""
+        if (head_dim, base) not in self._rotary:
+            self._rotary[head_dim, base] = rotary_table(self.grid, head_dim, base)
+        return self._rotary[head_dim, base]
+
+
+@dataclass
+class Geometry:
+    """The levels of a batch of clouds, finest first."""
+
+    levels: list[Level]
+    spec: GeometrySpec
+
+
+def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
+    """Make the tables of all levels, on the device of `voxels`, which must not be empty.
+
+    Host and device meet twice: for the sizes of all levels at once, and, with pair lists, for their lengths.
+    """
+    shifts = range(1, len(spec.levels))
+    changes = torch.ones(len(spec.levels) - 1, len(voxels.code), dtype=torch.bool, device=voxels.code.device)
+    for row, shift in enumerate(shifts):
+        cell = voxels.code >> (3 * shift)
+        torch.ne(cell[1:], cell[:-1], out=changes[row, 1:])
+    per_cloud = torch.zeros(len(spec.levels), voxels.clouds, dtype=torch.int64, device=voxels.code.device)
+    per_cloud[0] = torch.bincount(voxels.batch, minlength=voxels.clouds)
+    for row in range(len(shifts)):
+        per_cloud[row + 1].index_add_(0, voxels.batch, changes[row].long())
+    sizes = torch.cat([per_cloud.flatten(), voxels.grid.amax().view(1)]).tolist()  # the one wait for the device
+    extent = sizes.pop()
+    counts = [sizes[i * voxels.clouds : (i + 1) * voxels.clouds] for i in range(len(spec.levels))]
+
+    levels = [Level(voxels.grid, voxels.batch, counts[0])]
+    codes = [voxels.code]
+    index = torch.arange(len(voxels.code), device=voxels.code.device)  # level-0 voxel -> voxel of the level above
+    heads = index
+    for row, shift in enumerate(shifts):
+        index_next = torch.cumsum(changes[row], 0) - 1
+        fine = levels[-1]
+        fine.parents = index_next.index_select(0, heads)
+        heads = torch.nonzero_static(changes[row], size=sum(counts[shift])).squeeze(1)
+        coarse = Level(voxels.grid.index_select(0, heads) >> shift, voxels.batch.index_select(0, heads), counts[shift])
+        coarse.children = torch.full((len(coarse) + 1, 8), len(fine), device=heads.device)
+        coarse.children.view(-1)[fine.parents * 8 + _octant(fine.grid)] = torch.arange(len(fine), device=heads.device)
+        levels.append(coarse)
+        codes.append((voxels.code >> (3 * shift)).index_select(0, heads))
+
+    _add_neighbors(levels, codes, spec)
+    for number, (level, wanted) in enumerate(zip(levels, spec.levels, strict=True)):
+        own = (extent >> number) + 1
+        depth = own.bit_length() if spec.curve_depth == "level" else max((extent + 1).bit_length() - number, 1)
+        for order in wanted.orders:
+            level.patches[order] = make_patches(
+                _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
+            )
+        if level.children is not None:
+            level.children = level.children[:-1]
+    return Geometry(levels, spec)
+
+
+def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec) -> None:
+    """Fill in neighbours, coarsest level first, since each level's come from the level above."""
+    for number in reversed(range(len(levels))):
+        level, wanted = levels[number], spec.levels[number].kernel_sizes
+        top = number == len(levels) - 1
+        pairs_only = spec.tables == "pairs"
+        needs_table = number > 0 or not pairs_only  # a finer level descends through this one's 3x3x3 table
+        table = None
+        if top and (needs_table or pairs_only):
+            table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3)
+        elif needs_table:
+            table = _descend(levels, number, 3)
+        if table is not None:
+            level.neighbors[3] = table
+        for size in wanted:
+            if not pairs_only and size != 3:
+                level.neighbors[size] = (
+                    neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), size)
+                    if top
+                    else _descend(levels, number, size)
+                )
+            if pairs_only:
+                level.pairs[size] = pairs_from_half(_half(levels, codes, number, size))
+    if pairs_only:
+        for level in levels:
+            level.neighbors.clear()
+
+
+def _half(levels: list[Level], codes: list[Tensor], number: int, size: int) -> Tensor:
+    level = levels[number]
+    centre = size**3 // 2
+    if size == 3 and 3 in level.neighbors:
+        return level.neighbors[3][:, :centre].t().contiguous()
+    if number == len(levels) - 1:
+        code = _rebase(codes[number], level.batch, number)
+        return neighbors_by_search(level.grid, level.batch, code, size)[:, :centre].t().contiguous()
+    return _descend(levels, number, size, half=True)
+
+
+def _descend(levels: list[Level], number: int, size: int, half: bool = False) -> Tensor:
+    level, above = levels[number], levels[number + 1]
+    assert level.parents is not None
+    assert above.children is not None
+    above_neighbors = above.neighbors[3]
+    return neighbors_by_descent(above_neighbors, level.parents, _octant(level.grid), above.children, size, half)
+
+
+def _octant(grid: Tensor) -> Tensor:
+    return ((grid[:, 0] & 1) << 2) | ((grid[:, 1] & 1) << 1) | (grid[:, 2] & 1)
+
+
+def _rebase(code: Tensor, batch: Tensor, shift: int) -> Tensor:
+    """Codes of a coarse level with the cloud's number back above bit 48."""
+    own = (1 << (3 * (MAX_DEPTH - shift))) - 1
+    return (code & own) | (batch << (3 * MAX_DEPTH))
+
+
+def _curve_order(level: Level, order: str, depth: int) -> Tensor:
+    """Voxels int64 [V] in the order of a curve, clouds one after the other."""
+    if order == "z":
+        return torch.arange(len(level), device=level.grid.device)  # as they are stored
+    code = encode(level.grid, order, depth)
+    if len(level.counts) > 1:
+        code |= level.batch << (3 * MAX_DEPTH)
+    return torch.argsort(code)

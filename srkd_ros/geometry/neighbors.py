@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Neighbour tables of submanifold convolution, found by descending the octree: two gathers, no hashing, no search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from srkd_ros.geometry.curves import MAX_DEPTH, z_order
+
+
+@dataclass
+class Pairs:
+    """The pairs (input voxel, output voxel) of a submanifold convolution, by kernel offset.
+
+    A submanifold convolution is symmetric: the pairs of offset k are those of K-1-k with sides exchanged, and the
+    centre pairs every voxel with itself. So only the offsets before the centre are listed.
+    """
+
+    source: Tensor  # int64 [M], input voxel
+    target: Tensor  # int64 [M], output voxel
+    counts: list[int]  # pairs of each of the K // 2 offsets before the centre
+
+
+def offsets(kernel_size: int) -> Tensor:
+    """Kernel offsets int64 [K, 3] (dx, dy, dz), x slowest: offset k and K-1-k are opposite, K // 2 is the centre."""
+    reach = kernel_size // 2
+    axis = torch.arange(-reach, reach + 1)
+    return torch.cartesian_prod(axis, axis, axis)
+
+
+def neighbors_by_search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tensor:
+    """Neighbour table int64 [V, K] by binary search among the sorted codes: for the coarsest level. Missing is V."""
+    voxels = len(code)
+    cells = grid[:, None, :] + offsets(kernel_size).to(grid.device)  # [V, K, 3]
+    inside = ((cells >= 0) & (cells < (1 << MAX_DEPTH))).all(-1)
+    wanted = z_order(cells.clamp(0, (1 << MAX_DEPTH) - 1).view(-1, 3)).view(voxels, -1)
+    return _search(wanted, inside, batch, code)
+
+
+def _search(wanted: Tensor, inside: Tensor, batch: Tensor, code: Tensor) -> Tensor:
+    voxels = len(code)
+    bits = 3 * MAX_DEPTH
+    wanted = wanted | (batch[:, None] << bits)
+    place = torch.searchsorted(code, wanted).clamp_(max=max(voxels - 1, 0))
+    found = inside & (code[place] == wanted)
+    return torch.where(found, place, voxels)
+
+
+def neighbors_by_descent(
+    parent_neighbors: Tensor, parents: Tensor, octants: Tensor, children: Tensor, kernel_size: int, half: bool = False
+) -> Tensor:
+    """Neighbour table int64 [V, K] from the coarser level's 3x3x3 table [Vp, 27] and children table [Vp + 1, 8].
+
+    A voxel's neighbour lies in its parent or one of the parent's 26 neighbours; which of them, and which child there,
+    is fixed by the voxel's octant and the offset. Missing neighbours are V. With `half`, only the K // 2 offsets before
+    the centre, as [K // 2, V].
+    """
+    direction, child = _descent_tables(kernel_size, parents.device)  # [8, K] each
+    if half:
+        centre = kernel_size**3 // 2
+        direction, child = direction[:, :centre].t(), child[:, :centre].t()
+        base = (parents * 27)[None]
+        step, slot = direction.index_select(1, octants), child.index_select(1, octants)
+    else:
+        base = (parents * 27)[:, None]
+        step, slot = direction.index_select(0, octants), child.index_select(0, octants)
+    coarse = torch.take(parent_neighbors, step.add_(base))
+    return torch.take(children, coarse.mul_(8).add_(slot))
+
+
+def pairs_from_half(half: Tensor) -> Pairs:
+    """Pair lists from the half table [K // 2, V] of neighbors_by_descent."""
+    voxels = half.shape[1]
+    found = half < voxels
+    flat = found.view(-1).nonzero().squeeze(1)
+    return Pairs(half.view(-1).index_select(0, flat), flat % max(voxels, 1), found.sum(1).tolist())
+
+
+@cache
+def _descent_tables(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each octant [8] and offset [K]: which of the parent's 27 neighbours, and which of its 8 children."""
+    octant = torch.arange(8)
+    corner = torch.stack([octant >> 2, (octant >> 1) & 1, octant & 1], 1)  # [8, 3]
+    cell = corner[:, None, :] + offsets(kernel_size)  # [8, K, 3], in units of the fine level, from the parent's corner
+    parent = torch.div(cell, 2, rounding_mode="floor")  # -1, 0 or 1
+    inside = cell - 2 * parent
+    place = torch.tensor([9, 3, 1])
+    bit = torch.tensor([4, 2, 1])
+    return ((parent + 1) * place).sum(-1).to(device), (inside * bit).sum(-1).to(device)

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Voxels: the occupied cells of a batch of clouds, in z-order, and the way from points to voxels and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srkd_ros.geometry.curves import MAX_DEPTH, z_order
+
+
+@dataclass
+class Voxels:
+    """V occupied voxels of B clouds, sorted by (cloud, z-order): the children of a coarser cell lie side by side."""
+
+    grid: Tensor  # int64 [V, 3], cells from the cloud's lowest corner
+    batch: Tensor  # int64 [V], cloud of each voxel
+    code: Tensor  # int64 [V], z-order code with the cloud's number above bit 48; ascending
+    point_to_voxel: Tensor  # int64 [N]
+    first_point: Tensor  # int64 [V], the earliest point of each voxel
+    clouds: int
+
+
+def voxelize(xyz: Tensor, voxel_size: float, batch: Tensor | None = None, clouds: int = 1) -> Voxels:
+    """Assign points float32 [N, 3] (finite, metres) to voxels; `batch` int64 [N] is the cloud of each point.
+
+    Cells are counted from each cloud's lowest corner after flooring to the global grid, as Pointcept's GridSample does.
+    Points more than 2**16 cells from that corner fall into the outermost cell.
+    """
+    cell = torch.floor(xyz.double() / voxel_size).long()  # double: the cell of a point must not depend on rounding
+    if batch is None:
+        lowest = cell.amin(0) if len(cell) else cell.new_zeros(3)
+        cell = cell - lowest
+    else:
+        lowest = cell.new_full((clouds, 3), torch.iinfo(torch.int64).max)
+        lowest.scatter_reduce_(0, batch[:, None].expand(-1, 3), cell, "amin")
+        cell = cell - lowest.index_select(0, batch)
+    return voxels_from_grid(cell.clamp_(max=(1 << MAX_DEPTH) - 1), batch, clouds)
+
+
+def voxels_from_grid(cell: Tensor, batch: Tensor | None = None, clouds: int = 1) -> Voxels:
+    """As voxelize, for points that already have cells int64 [N, 3], non-negative and below 2**16."""
+    code = z_order(cell)
+    if batch is not None:
+        code |= batch << (3 * MAX_DEPTH)
+    code, order = torch.sort(code, stable=True)
+    starts = torch.ones_like(code, dtype=torch.bool)
+    torch.ne(code[1:], code[:-1], out=starts[1:])
+    point_to_voxel = torch.empty_like(order)
+    point_to_voxel[order] = torch.cumsum(starts, 0) - 1
+    heads = starts.nonzero().squeeze(1)
+    first_point = order.index_select(0, heads)
+    code = code.index_select(0, heads)
+    return Voxels(
+        grid=cell.index_select(0, first_point),
+        batch=code >> (3 * MAX_DEPTH),
+        code=code,
+        point_to_voxel=point_to_voxel,
+        first_point=first_point,
+        clouds=clouds,
+    )
+
+
+def voxel_mean(values: Tensor, voxels: Voxels) -> Tensor:
+    """Mean of point values [N, C] in each voxel: [V, C]."""
+    total = values.new_zeros(len(voxels.code), values.shape[1])
+    total.index_add_(0, voxels.point_to_voxel, values)
+    return total / torch.bincount(voxels.point_to_voxel, minlength=len(total)).to(values.dtype)[:, None]

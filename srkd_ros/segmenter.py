@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Segmenter: arrays in, labels out. The whole of a student's use, without ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from srkd_ros.errors import CloudError
+from srkd_ros.geometry import build_geometry
+from srkd_ros.intensity import IntensityScale
+from srkd_ros.labels import UNLABELLED, LabelSet
+from srkd_ros.preprocess import network_input
+from srkd_ros.runtimes import Runtime, open_runtime
+from srkd_ros.student import Manifest, file_hash
+
+STAGES = ("preprocess", "geometry", "network", "postprocess")
+
+
+@dataclass
+class Segmentation:
+    """Labels of a cloud, one to one with its points."""
+
+    labels: np.ndarray  # uint8 [N], class id; 255 where the point is not finite or out of the model's range
+    confidence: np.ndarray  # float32 [N], softmax probability of the label; 0 where there is none
+    timings: dict[str, float]  # stage -> milliseconds
+    voxels: int  # voxels that the network saw
+
+
+class Segmenter:
+    """Labels clouds with a student: `Segmenter.load("student.safetensors")(xyz, intensity)`."""
+
+    def __init__(self, runtime: Runtime, path: Path, model_hash: str, intensity_scale: str | float = "auto") -> None:
+        self._runtime = runtime
+        self._intensity = IntensityScale(intensity_scale)
+        self.path = path
+        self.model_hash = model_hash
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        runtime: str = "auto",
+        device: str = "auto",
+        intensity_scale: str | float = "auto",
+    ) -> Segmenter:
+        """Load a student file (.safetensors) or its exported graph (.onnx).
+
+        `intensity_scale` is the raw intensity that counts as 1.0, or "auto" (see IntensityScale). Raises ModelError for
+        a file that cannot be used, ConfigError for a setting, MissingPackageError for a runtime that is not installed.
+        """
+        return cls(open_runtime(path, runtime, device), Path(path), file_hash(path), intensity_scale)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._runtime.manifest
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.manifest.labels
+
+    @property
+    def runtime(self) -> str:
+        return self._runtime.name
+
+    @property
+    def runtime_reason(self) -> str:
+        return self._runtime.reason
+
+    @property
+    def device(self) -> torch.device:
+        return self._runtime.device
+
+    @property
+    def intensity_scale(self) -> str | float:
+        """The setting: "auto" or the raw intensity that counts as 1.0."""
+        return self._intensity.setting
+
+    @intensity_scale.setter
+    def intensity_scale(self, setting: str | float) -> None:
+        self._intensity = IntensityScale(setting)
+
+    @property
+    def resolved_intensity_scale(self) -> float | None:
+        """The scale in use; None while "auto" has seen no cloud."""
+        return self._intensity.resolved
+
+    def reset_stream(self) -> None:
+        """Another sensor or bag begins: forget the intensity scale that "auto" found."""
+        self._intensity.reset()
+
+    def warm_up(self, points: int = 120_000) -> None:
+        """Label a made-up cloud, so that the first real one does not pay for allocations and kernel selection."""
+        generator = np.random.default_rng(0)
+        reach = min(self.manifest.preprocessing.max_range, 50.0)
+        xyz = generator.uniform((-reach, -reach, -2), (reach, reach, 4), (points, 3)).astype(np.float32)
+        ring = np.linspace(0, points - 1, max(points // 3, 1), dtype=np.int64)  # a third on a plane, as ground is
+        xyz[ring, 2] = -1.7
+        scale = self._intensity
+        self._intensity = IntensityScale(1.0)
+        try:
+            self(xyz, np.zeros(points, np.float32))
+        finally:
+            self._intensity = scale
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        xyz: np.ndarray,
+        intensity: np.ndarray | None = None,
+        extra: Mapping[str, np.ndarray] | None = None,
+        intensity_full_scale: float | None = None,
+    ) -> Segmentation:
+        """Label points [N, 3] (metres, sensor frame) with raw intensity [N] or None.
+
+        `extra` holds further features [N] by name for models that have them (colour, normals); `intensity_full_scale`
+        is that of an integer intensity field. Any N, any values: points without a prediction get 255 and confidence 0.
+        CloudError if shapes do not fit or a feature of the model is missing.
+        """
+        clock = _Clock(self.device)
+        points = _check(xyz, intensity)
+        labels = np.full(points, UNLABELLED, np.uint8)
+        confidence = np.zeros(points, np.float32)
+        scaled = None if intensity is None else self._intensity(intensity, intensity_full_scale)
+        to_device = {name: self._tensor(values) for name, values in (extra or {}).items()}
+        given = network_input(
+            self._tensor(xyz),
+            None if scaled is None else self._tensor(scaled),
+            self.manifest.preprocessing,
+            to_device,
+            intensity_default=self.manifest.statistics.intensity.get("0.5", 0.0),
+        )
+        clock.lap("preprocess")
+        if len(given.kept) == 0:
+            return Segmentation(labels, confidence, clock.timings, 0)
+
+        geometry = build_geometry(given.voxels, self._runtime.geometry_spec)
+        clock.lap("geometry")
+        logits = self._runtime.logits(given.features, geometry)
+        clock.lap("network")
+        best, label = torch.softmax(logits.float(), 1).max(1)
+        kept = given.kept.cpu().numpy()
+        labels[kept] = label.to(torch.uint8).index_select(0, given.voxels.point_to_voxel).cpu().numpy()
+        confidence[kept] = best.index_select(0, given.voxels.point_to_voxel).cpu().numpy()
+        clock.lap("postprocess")
+        return Segmentation(labels, confidence, clock.timings, len(logits))
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        array = np.ascontiguousarray(values, np.float32)
+        if not array.flags.writeable:  # torch warns about read-only memory; a message's buffer often is
+            array = array.copy()
+        return torch.from_numpy(array).to(self.device)
+
+
+class _Clock:
+    """Lap times in milliseconds; every stage is present, 0 if it did not run."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last = time.perf_counter()
+        self.timings = dict.fromkeys(STAGES, 0.0)
+
+    def lap(self, stage: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.timings[stage] = (now - self._last) * 1e3
+        self._last = now
+
+
+def _check(xyz: np.ndarray, intensity: np.ndarray | None) -> int:
+    if xyz.ndim != 2 or xyz.shape[1] != 3:
+        raise CloudError(f"xyz has shape {xyz.shape}; expected [N, 3]")
+    if intensity is not None and intensity.shape != (len(xyz),):
+        raise CloudError(f"intensity has shape {intensity.shape}; expected [{len(xyz)}], one for each point")
+    return len(xyz)
