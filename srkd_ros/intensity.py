@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The scale of raw intensities: drivers publish 0..1, 0..255 or 16 bits, and the wrong one silently ruins the labels."""
+"""The scale of raw intensities: drivers publish 0..1, 0..255 or 16 bits, and a wrong one silently ruins the labels."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         index_next = torch.cumsum(changes[row], 0) - 1
         fine = levels[-1]
         fine.parents = index_next.index_select(0, heads)
-        heads = torch.nonzero_static(changes[row], size=sum(counts[shift])).squeeze(1)
+        heads = _positions(changes[row], index_next, sum(counts[shift]))
         coarse = Level(voxels.grid.index_select(0, heads) >> shift, voxels.batch.index_select(0, heads), counts[shift])
         coarse.children = torch.full((len(coarse) + 1, 8), len(fine), device=heads.device)
         coarse.children.view(-1)[fine.parents * 8 + _octant(fine.grid)] = torch.arange(len(fine), device=heads.device)
@@ -159,6 +159,13 @@ def _descend(levels: list[Level], number: int, size: int, half: bool = False) ->
     assert above.children is not None
     above_neighbors = above.neighbors[3]
     return neighbors_by_descent(above_neighbors, level.parents, _octant(level.grid), above.children, size, half)
+
+
+def _positions(mask: Tensor, rank: Tensor, size: int) -> Tensor:
+    """Positions of the `size` set entries, of which `rank` is the running number: nonzero() without waiting for it."""
+    positions = rank.new_empty(size + 1)  # the last place takes what is not set
+    positions[torch.where(mask, rank, size)] = torch.arange(len(mask), device=mask.device)
+    return positions[:size]
 
 
 def _octant(grid: Tensor) -> Tensor:

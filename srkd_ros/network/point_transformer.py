@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from srkd_ros.geometry.levels import Geometry, GeometrySpec, Level, LevelSpec

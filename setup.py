@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Package of both halves: an ament_python package for colcon, and an ordinary one for pip."""
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "srkd_ros"
+VERSION = re.search(r'__version__ = "(.+?)"', Path("srkd_ros/__init__.py").read_text()).group(1)
+
+ROS_MESSAGES = ["sensor-msgs", "diagnostic-msgs", "lifecycle-msgs", "rosgraph-msgs", "rcl-interfaces", "std-msgs"]
+EXTRAS = {
+    # rclpy from wheels, for machines without ROS. With ROS installed, do not use it: package.xml names the same.
+    "ros": ["ros-jazzy-rclpy[fastrtps]"] + [f"ros-jazzy-{name}" for name in ROS_MESSAGES],
+    "onnx": ["onnxruntime>=1.18"],
+    "tensorrt": ["tensorrt>=10"],
+    "tensorrt-rtx": ["tensorrt_rtx_cu13_libs==1.7.1", "tensorrt_rtx_cu13_bindings==1.7.1"],
+    "train": [
+        "embreex>=4.4",
+        "jsonargparse>=4.40",
+        "lightning>=2.4,<3",
+        "onnx>=1.16",
+        "onnxscript>=0.5",
+        "tensorboard>=2.15",
+        "torchmetrics>=1.4",
+    ],
+    # spconv has wheels for x86-64 alone; the robot never needs it.
+    "cu120": ["spconv-cu120==2.3.6; python_version < '3.12'"],
+    "cu126": ["spconv-cu126==2.3.8"],
+    "viz": ["rerun-sdk>=0.20"],
+    "test": ["hypothesis>=6", "mypy>=1.10", "onnxruntime>=1.18", "pre-commit>=3", "pytest>=8", "ruff>=0.6"],
+}
+
+
+def share(*folders: str) -> list:
+    """data_files entries that install whole folders below share/srkd_ros."""
+    files = [path for folder in folders for path in glob(f"{folder}/**/*", recursive=True) if Path(path).is_file()]
+    return [(f"share/{NAME}/{Path(path).parent}", [path]) for path in sorted(files)]
+
+
+setup(
+    name=NAME,
+    version=VERSION,
+    description="Real-time LiDAR semantic segmentation with distilled point transformers, for training and ROS 2",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["srkd_ros", "srkd_ros.*", "srkd_train", "srkd_train.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        *share("launch", "config"),
+    ],
+    install_requires=[
+        "matplotlib>=3.7",
+        "numpy>=1.23",
+        "pyyaml>=6",
+        "rich>=13",
+        "rosbags>=0.10",
+        "safetensors>=0.4",
+        "torch>=2.4",
+    ],
+    extras_require=EXTRAS,
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "segmenter_node = srkd_ros.segmenter_node:main",
+            "srkd-replay = srkd_ros.replay.cli:main",
+            "srkd-train = srkd_train.cli:main",
+        ]
+    },
+)
