@@ -122,8 +122,12 @@ class LabelSet:
             path = find(f"config/labels/{name_or_path}.yaml")
         try:
             data = yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"label set {path}: {str(error).splitlines()[0]}") from error
+        except OSError as error:
+            raise ConfigError(f"label set {path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f" in line {mark.line + 1}" if mark else ""
+            raise ConfigError(f"label set {path}: not YAML{place}") from error
         if not isinstance(data, dict):
             raise ConfigError(f"label set {path}: expected a mapping with name and classes")
         return cls.from_dict(data)

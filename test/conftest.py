@@ -20,3 +20,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded scans at {folder} (set SRKD_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student file with the real nano network and random weights: for what does not depend on good labels."""
+    import torch
+
+    from srkd_ros import student
+    from srkd_ros.labels import LabelSet
+    from srkd_ros.network import PointTransformer, preset
+
+    torch.manual_seed(0)
+    config = preset("nano")
+    statistics = student.InputStatistics(
+        intensity={"0.01": 0.0, "0.5": 0.3, "0.99": 1.0},
+        range={"0.01": 2.0, "0.5": 12.0, "0.99": 70.0},
+        z={"0.01": -2.0, "0.5": -1.0, "0.99": 6.0},
+    )
+    preprocessing = student.Preprocessing(voxel_size=0.2)
+    manifest = student.Manifest(config, LabelSet.load("semantickitti"), preprocessing, 1.0, statistics)
+    path = tmp_path_factory.mktemp("student") / "student.safetensors"
+    student.save(path, PointTransformer(config).state_dict(), manifest)
+    return path
