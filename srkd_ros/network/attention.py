@@ -9,48 +9,74 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srkd_ros.errors import ConfigError
 from srkd_ros.geometry.levels import Level
 from srkd_ros.geometry.patches import Patches
 
 
+def interleaved(head_dim: int, heads: int) -> Tensor:
+    """Permutation int64 [heads * head_dim] that puts the two channels of each rotary pair side by side.
+
+    Queries and keys permuted alike have the same products, and adjacent pairs turn as complex numbers: one operation
+    with long rows, instead of several over the Q channels of a third.
+    """
+    quarter = head_dim // 6
+    pairs = torch.arange(head_dim).view(3, 2, quarter).transpose(1, 2).reshape(-1)  # u0 v0 u1 v1 ...
+    return (torch.arange(heads)[:, None] * head_dim + pairs).view(-1)
+
+
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn queries or keys [V, H, D] by a rotary table [2, V, D // 2]."""
-    voxels, heads, dim = x.shape
-    quarter = dim // 6
-    u, v = x.view(voxels, heads, 3, 2, quarter).unbind(3)
-    cos, sin = table.to(x.dtype).view(2, voxels, 1, 3, quarter).unbind(0)
-    return torch.stack([u * cos - v * sin, v * cos + u * sin], 3).view(voxels, heads, dim)
+    """Turn queries or keys [V, H, D] with interleaved pairs by a rotary table [2, V, D // 2]."""
+    cos, sin = table.unsqueeze(2)
+    if x.dtype == table.dtype and not (torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()):
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    u, v = x.unflatten(-1, (-1, 2)).unbind(-1)  # half precision and engines know no complex numbers
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.stack([u * cos - v * sin, v * cos + u * sin], -1).flatten(-2)
 
 
 class PatchAttention(nn.Module):
     """Multi-head attention among the voxels of each patch. `order` is the curve the patches follow."""
+
+    _permutation: Tensor
 
     def __init__(self, channels: int, heads: int, order: str, rope_base: float | None) -> None:
         super().__init__()
         self.heads, self.order, self.rope_base = heads, order, rope_base
         self.qkv = nn.Linear(channels, 3 * channels)
         self.projection = nn.Linear(channels, channels)
+        if rope_base is not None:
+            if channels % (6 * heads):
+                raise ConfigError(
+                    f"network: {channels} channels in {heads} heads do not split into pairs on three axes"
+                )
+            one = interleaved(channels // heads, heads)
+            rows = torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)])
+            self.register_buffer("_permutation", rows, persistent=False)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Features [V, C] to [V, C]."""
         voxels, channels = x.shape
-        patches = level.patches[self.order]
-        dim = channels // self.heads
-        q, k, v = self.qkv(x).view(voxels, 3, self.heads, dim).unbind(1)
-        if self.rope_base is not None:
-            table = level.rotary(dim, self.rope_base)
-            q, k = rotate(q, table), rotate(k, table)
-        out = F.scaled_dot_product_attention(*(_to_patches(t, patches) for t in (q, k, v)), attn_mask=_bias(patches))
+        patches, dim = level.patches[self.order], channels // self.heads
+        if self.rope_base is None:
+            qkv = _to_patches(self.qkv(x), patches).unflatten(-1, (3, self.heads, dim))
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [P, H, K, D]
+        else:
+            rows = self._permutation
+            qkv = F.linear(x, self.qkv.weight.index_select(0, rows), self.qkv.bias.index_select(0, rows))
+            turned = rotate(qkv[:, : 2 * channels].view(voxels, -1, dim), level.rotary(dim, self.rope_base))
+            q, k = (
+                _to_patches(turned.view(voxels, -1), patches).unflatten(-1, (2, self.heads, dim)).permute(2, 0, 3, 1, 4)
+            )
+            v = _to_patches(qkv[:, 2 * channels :], patches).unflatten(-1, (self.heads, dim)).transpose(1, 2)
+        mask = None if patches.mask is None else patches.mask[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).reshape(-1, channels).index_select(0, patches.slot)  # [P K, C] -> [V, C]
         return self.projection(out)
 
 
 def _to_patches(x: Tensor, patches: Patches) -> Tensor:
-    """[V, H, D] to [P, H, K, D]; empty slots read row V - 1 and are masked."""
-    rows, width = patches.table.shape
+    """[V, C] to [P, K, C]; empty slots read row V - 1 and are masked."""
     table = patches.table if patches.mask is None else patches.table.clamp(max=len(x) - 1)
-    return x.reshape(len(x), -1).index_select(0, table.view(-1)).view(rows, width, *x.shape[1:]).transpose(1, 2)
-
-
-def _bias(patches: Patches) -> Tensor | None:
-    return None if patches.mask is None else patches.mask[:, None, None, :]
+    return x.index_select(0, table.view(-1)).view(*table.shape, x.shape[1])

@@ -111,8 +111,7 @@ def max_over_children(x: Tensor, coarse: Level) -> Tensor:
     """Maximum of fine features [V, C] over each coarse voxel's children [Vp, 8]: [Vp, C]. Missing children are V."""
     assert coarse.children is not None
     padded = torch.cat([x, x.new_full((1, x.shape[1]), -torch.inf)])
-    rows = len(coarse.children)
-    return padded.index_select(0, coarse.children.reshape(-1)).view(rows, 8, x.shape[1]).amax(1)
+    return padded.index_select(0, coarse.children.reshape(-1)).view(-1, 8, x.shape[1]).amax(1)
 
 
 class Unpooling(nn.Module):

@@ -112,20 +112,19 @@ def _litept(
 
 
 PRESETS: dict[str, PointTransformerConfig] = {
-    # Ours, for CPUs and small boards: convolution at four levels, attention at the two coarsest.
+    # Ours, for CPUs and small boards: convolution at three levels, attention at the coarsest.
     "nano": PointTransformerConfig(
         encoder_channels=(24, 48, 96, 144),
-        encoder_depths=(1, 1, 1, 3),
+        encoder_depths=(1, 1, 1, 2),
         encoder_heads=(1, 2, 4, 6),
         encoder_convolution=(True, True, True, False),
-        encoder_attention=(False, False, True, True),
+        encoder_attention=(False, False, False, True),
         decoder_channels=(32, 48, 96),
         decoder_depths=(0, 0, 0),
         decoder_heads=(1, 2, 4),
         decoder_convolution=(False,) * 3,
         decoder_attention=(False,) * 3,
         stem_kernel=3,
-        mlp_ratio=2.0,
         patch_size=256,
         orders=("z", "hilbert"),
         drop_path=0.0,
