@@ -9,11 +9,15 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from srkd_train.simulation.scanner import SimulatedScan
 from srkd_train.simulation.sensors import Sensor
+
+FULL_SCALE = 255.0
+"""What the clouds' intensity shows for 1.0, for both drivers: dividing by it gives the .bin files' values."""
 
 # offset and type of each field as the drivers publish them; both clouds are little-endian
 OUSTER = np.dtype(
@@ -36,13 +40,13 @@ def organised(scan: SimulatedScan, sensor: Sensor, seed: int = 0) -> np.ndarray:
     ring = np.arange(rings)[:, None]
     if sensor.family == "velodyne":
         cloud = np.zeros((rings, columns), VELODYNE)
-        cloud["intensity"] = np.round(np.minimum(scan.intensity * sensor.intensity_full_scale, 255.0))
+        cloud["intensity"] = np.round(scan.intensity * FULL_SCALE)
         cloud["time"] = firing - period  # the Velodyne driver stamps the end of the sweep
     else:
         cloud = np.zeros((rings, columns), OUSTER)
         rng = np.random.default_rng(np.random.SeedSequence([seed, 0xA3B]))
-        cloud["intensity"] = np.round(scan.intensity * sensor.intensity_full_scale)
-        cloud["reflectivity"] = np.round(np.minimum(scan.intensity * 255.0, 255.0))
+        cloud["intensity"] = np.round(scan.intensity * FULL_SCALE)
+        cloud["reflectivity"] = cloud["intensity"]
         cloud["ambient"] = rng.poisson(60, (rings, columns))
         cloud["t"] = np.round(firing * 1e9)
         cloud["range"] = np.round(np.linalg.norm(scan.xyz, axis=-1) * 1000)
@@ -66,6 +70,7 @@ def write_bag(
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
+    layout: Any = (VELODYNE if sensor.family == "velodyne" else OUSTER).fields
     store = get_typestore(Stores.ROS2_JAZZY)
     t = store.types
     folder = Path(folder)
@@ -83,10 +88,8 @@ def write_bag(
             nanoseconds = round(start * 1e9) + round(scan.time * 1e9)
             stamp = t["builtin_interfaces/msg/Time"](*divmod(nanoseconds, 1_000_000_000))
             fields = [
-                t["sensor_msgs/msg/PointField"](
-                    name, cloud.dtype.fields[name][1], _DATATYPE[cloud.dtype[name].str[1:]], 1
-                )
-                for name in cloud.dtype.names
+                t["sensor_msgs/msg/PointField"](name, offset, _DATATYPE[kind.str[1:]], 1)
+                for name, (kind, offset) in layout.items()
             ]
             message = t["sensor_msgs/msg/PointCloud2"](
                 header=t["std_msgs/msg/Header"](stamp, frame),
@@ -97,7 +100,7 @@ def write_bag(
                 point_step=cloud.dtype.itemsize,
                 row_step=cloud.dtype.itemsize * cloud.shape[1],
                 data=np.frombuffer(cloud.tobytes(), np.uint8),
-                is_dense=sensor.family == "ouster",
+                is_dense=False,
             )
             writer.write(connection, nanoseconds, store.serialize_cdr(message, connection.msgtype))
     os.replace(workshop / folder.name, folder)

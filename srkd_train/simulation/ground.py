@@ -73,7 +73,7 @@ class Ground:
 
         s_grid, d_grid = np.meshgrid(s_lines, d_lines, indexing="ij")
         phase = rng.uniform(0, 6.28, 4)
-        rough = 0.06 * np.sin(0.9 * s_grid + phase[0]) * np.sin(0.8 * d_grid + phase[1])
+        rough = 0.04 * np.sin(0.9 * s_grid + phase[0]) * np.sin(0.8 * d_grid + phase[1])
         rough = rough + 0.05 * np.sin(0.31 * s_grid + phase[2]) + 0.03 * rng.normal(size=s_grid.shape)
         share = np.where(label == TERRAIN, 1.0, 0.04)
         corner = np.empty((*label.shape, 4, 3))  # corners in order: (s0,d0) (s1,d0) (s1,d1) (s0,d1)

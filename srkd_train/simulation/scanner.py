@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One revolution of a sensor in a town: rays cast by Embree, then detection, noise, intensity. A scan is one instant."""
+"""One sweep of a sensor in a town: rays cast by Embree, then detection, noise and intensity. A sweep is one instant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from srkd_train.simulation.sensors import Sensor
 from srkd_train.simulation.town import Town
 
 GLASS_RETURNS = 0.12  # share of rays on glass that come back from it at all
-GRAZING = 0.05  # least cosine of incidence that counts, for intensity
+GRAZING = 0.01  # least cosine of incidence that counts, for intensity
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def cast_scan(
         raw_ids[nearer], reflectivity[nearer], kind[nearer] = mesh.raw_ids[hit], mesh.reflectivity[hit], mesh.kind[hit]
 
     # Received power falls with the square of range; half of what a 10 % target returns at its rated range is seen.
-    cosine = np.maximum(cosine, GRAZING)
+    # The root: rough ground and walls send back far more at grazing angles than Lambert's law says.
+    cosine = np.sqrt(np.maximum(cosine, GRAZING))
     shine = np.where(kind == RETRO, 20.0, 1.0).astype(np.float32) * reflectivity * cosine
     finite = np.where(np.isfinite(distance), distance, 1e6)
     margin = np.log(np.maximum(shine, 1e-6) / 0.1) + 2 * np.log(sensor.range_at_10_percent / finite)

@@ -25,7 +25,6 @@ class Sensor:
     range_at_10_percent: float  # metres at which half the returns of a 10 % Lambertian target are still seen
     sigma: float  # metres, standard deviation of the range of a good return
     dropout: float  # share of good returns lost at random
-    intensity_full_scale: float  # what the driver's intensity field shows for a 100 % target seen squarely
     family: str  # "ouster" or "velodyne": the field layout of the driver's clouds
 
     @property
@@ -44,9 +43,9 @@ class Sensor:
 
 
 def _ouster(name: str, rings: int) -> Sensor:
-    # OS1 data sheet, revision C and later: 45 degrees, uniform. The first ring looks highest. Clouds are destaggered.
-    elevations = tuple(np.linspace(22.5, -22.5, rings).tolist())
-    return Sensor(name, elevations, 1024, 10.0, 0.5, 120.0, 55.0, 0.015, 0.01, 1000.0, "ouster")
+    # OS1 data sheet, revision 7: 42.4 degrees, uniform. The first ring looks highest; clouds are destaggered.
+    elevations = tuple(np.linspace(21.2, -21.2, rings).tolist())
+    return Sensor(name, elevations, 1024, 10.0, 0.5, 120.0, 70.0, 0.015, 0.01, "ouster")
 
 
 SENSORS: dict[str, Sensor] = {
@@ -62,10 +61,9 @@ SENSORS: dict[str, Sensor] = {
             20.0,
             1.0,
             100.0,
-            50.0,
+            65.0,
             0.02,
             0.01,
-            200.0,
             "velodyne",
         ),
         # VLP-16 user manual: 16 beams, 2 degrees apart, 55.296 us a firing; 1808 of them in 1/10 s.
@@ -76,10 +74,9 @@ SENSORS: dict[str, Sensor] = {
             10.0,
             0.9,
             100.0,
-            50.0,
+            65.0,
             0.02,
             0.01,
-            200.0,
             "velodyne",
         ),
     )

@@ -23,7 +23,7 @@ def tree(rng: np.random.Generator, height: float) -> Mesh:
         centres = np.stack([np.zeros(9), np.zeros(9), levels * height], 1)
         spread = (1.02 - levels) * height * rng.uniform(0.2, 0.27)
         radii = np.stack([spread, spread, np.full(9, 0.06 * height)], 1)
-        crown = leaves(rng, centres, radii, int(90 * height), 0.2, VEGETATION, 0.42)
+        crown = leaves(rng, centres, radii, int(130 * height), 0.21, VEGETATION, 0.42)
         return join([tube((0, 0, -0.2), (0, 0, 0.9 * height), radius, TRUNK, bark, 0.04), crown])
     lean = rng.normal(scale=0.03 * height, size=2)
     fork = height * rng.uniform(0.28, 0.42)
@@ -34,11 +34,12 @@ def tree(rng: np.random.Generator, height: float) -> Mesh:
     reach = height * rng.uniform(0.12, 0.26, limbs)
     rise = height * rng.uniform(0.15, 0.5, limbs)
     ends = top + np.stack([reach * np.cos(angle), reach * np.sin(angle), rise], 1)
-    parts += [tube(top, end, 0.5 * radius, TRUNK, bark, 0.03, 6) for end in ends]
+    # Limbs are within the crown, which SemanticKITTI labels vegetation as a whole.
+    parts += [tube(top, end, 0.5 * radius, VEGETATION, bark, 0.03, 5) for end in ends]
     centres = np.concatenate([ends, top[None] + [[0, 0, 0.5 * height]]])
     centres = np.concatenate([centres, centres + rng.normal(scale=0.07 * height, size=centres.shape)])
     radii = rng.uniform(0.07, 0.16, (len(centres), 1)) * height * [1.0, 1.0, 0.8]
-    parts.append(leaves(rng, centres, radii, int(130 * height), 0.19, VEGETATION, 0.5))
+    parts.append(leaves(rng, centres, radii, int(190 * height), 0.2, VEGETATION, 0.5))
     return join(parts)
 
 
@@ -47,7 +48,7 @@ def bush(rng: np.random.Generator, size: float) -> Mesh:
     centres = rng.normal(scale=0.22, size=(5, 3)) * size + [0, 0, 0.38 * size]
     centres[:, 2] = np.abs(centres[:, 2])
     radii = rng.uniform(0.22, 0.4, (5, 1)) * size * [1, 1, 0.9]
-    return leaves(rng, centres, radii, int(330 * size), 0.11, VEGETATION, 0.5)
+    return leaves(rng, centres, radii, int(420 * size), 0.12, VEGETATION, 0.5)
 
 
 def hedge(rng: np.random.Generator, length: float, height: float, depth: float = 0.7) -> Mesh:

@@ -271,7 +271,7 @@ def _traffic(rng: np.random.Generator, kind: Style, start: float, end: float, ro
         shape = mesh.labelled(objects.MOVING[raw_id], 4096 + len(actors)).placed(0.0, 0.0, 0.0, z)
         actors.append(Actor(shape, s, d, speed))
 
-    heavy = 0.35 if kind.median else 0.12
+    heavy = 0.36 if kind.median else 0.16
     for direction in (1, -1):
         for lane in range(kind.lanes):
             d = -direction * (kind.median / 2 + kind.lane * (lane + 0.5))
@@ -283,16 +283,16 @@ def _traffic(rng: np.random.Generator, kind: Style, start: float, end: float, ro
                     draw = rng.random()
                     if draw > heavy:
                         add(objects.car(rng), 10, s, d + rng.normal(0, 0.15), speed)
-                    elif draw < 0.55 * heavy:
+                    elif draw < 0.4 * heavy:
                         add(objects.truck(rng), 18, s, d, speed)
-                    elif draw < 0.7 * heavy:
+                    elif draw < 0.55 * heavy:
                         add(objects.bus(rng), 13, s, d, speed)
-                    elif draw < 0.85 * heavy:
+                    elif draw < 0.7 * heavy:
                         add(objects.trailer(rng), 20, s, d, speed)
                     else:
                         add(objects.motorcyclist(rng), 32, s, d, speed)
                 s += rng.uniform(0.6, 1.5) * kind.spacing + 8
-    for _ in range(rng.poisson(kind.cyclists * (end - start)) + (2 if kind.cyclists else 0)):
+    for _ in range(rng.poisson(kind.cyclists * (end - start)) + (3 if kind.cyclists else 0)):
         direction = int(rng.choice([-1, 1]))
         d = -direction * (road - 0.35)
         add(objects.bicyclist(rng), 31, rng.uniform(start, end), d, direction * rng.uniform(3.5, 6.0))

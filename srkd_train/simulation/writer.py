@@ -91,7 +91,7 @@ def _claim(out: Path, settings: dict) -> None:
                 f"{out} holds synthetic data of other settings (synth.json); delete it or name another folder"
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(p.suffix != ".tmp" for p in out.iterdir())):
         raise DataError(f"{out} exists and holds no synthetic data (no synth.json); name a new or empty folder")
     out.mkdir(parents=True, exist_ok=True)
     _replace(note, (json.dumps(settings, indent=1) + "\n").encode())

@@ -78,7 +78,7 @@ def houses(rng: np.random.Generator, site: Site, length: float) -> None:
                 site.add(st.fence(rng, b - a), a, 0.15, 0.0, 0.08)
             elif boundary == "hedge":
                 site.add(st.hedge(rng, b - a, rng.uniform(0.8, 1.8)), a, 0.45, 0.0, 0.05)
-        for _ in range(rng.poisson(2.0)):
+        for _ in range(rng.poisson(4.0)):
             site.add(
                 st.bush(rng, rng.uniform(0.6, 1.6)),
                 u + rng.uniform(drive, drive + width),
@@ -86,7 +86,7 @@ def houses(rng: np.random.Generator, site: Site, length: float) -> None:
                 0.0,
                 0.05,
             )
-        if rng.random() < 0.5:
+        if rng.random() < 0.75:
             site.add(
                 st.tree(rng, rng.uniform(4, 8)),
                 u + drive + rng.uniform(0, width),
@@ -136,7 +136,7 @@ def park(rng: np.random.Generator, site: Site, length: float) -> None:
         w = rng.uniform(1.5, 50)
         if not path - 1 < w < path + 3:
             site.add(st.tree(rng, rng.uniform(5, 14)), rng.uniform(1, length - 1), w, rng.uniform(0, 6))
-    for _ in range(int(length * rng.uniform(0.1, 0.4))):
+    for _ in range(int(length * rng.uniform(0.2, 0.6))):
         site.add(
             st.bush(rng, rng.uniform(0.7, 2.4)),
             rng.uniform(1, length - 1),
@@ -199,6 +199,11 @@ def plaza(rng: np.random.Generator, site: Site, length: float) -> None:
     site.add(st.building(rng, max(length - 4, 8), 12, int(rng.integers(3, 6)), False, True), 2, 27, 0.0, CURB)
 
 
+def _bank(w: float) -> float:
+    """Height of the embankment beside a fast road, w metres from it."""
+    return float(np.clip(0.175 * (w - 8.0), 0.0, 2.1))
+
+
 def verge(rng: np.random.Generator, site: Site, length: float) -> None:
     """Beside a fast road: guard rail, grass strip, then a noise barrier or an embankment with bushes and trees."""
     site.add(st.fence(rng, length, "guard"), 0.0, 0.6)
@@ -206,8 +211,8 @@ def verge(rng: np.random.Generator, site: Site, length: float) -> None:
     barrier = rng.random() < 0.35
     if barrier:
         site.add(st.fence(rng, length, "barrier"), 0.0, 5.0)
-    for i in range(6):
-        site.paint((0, length), (8 + 2 * i, 10 + 2 * i + (60 if i == 5 else 0)), TERRAIN, 0.35 * (i + 1))
+    for w in np.arange(8.0, 20.0, 0.5):  # strips too low to show as steps
+        site.paint((0, length), (w, w + 0.5 if w < 19 else 90.0), TERRAIN, 0.06 + _bank(w))
     site.add(st.grass_tufts(rng, length, 4, 6), 0.0, 1.2)
     for _ in range(int(length * 0.35)):
         w = rng.uniform(7, 42)
@@ -216,13 +221,11 @@ def verge(rng: np.random.Generator, site: Site, length: float) -> None:
             rng.uniform(1, length - 1),
             w,
             rng.uniform(0, 6),
-            0.35 * np.clip((w - 6) // 2, 0, 6),
+            _bank(w),
         )
     for _ in range(int(length * 0.25)):
         w = rng.uniform(2.5, 20)
-        site.add(
-            st.bush(rng, rng.uniform(0.7, 2.2)), rng.uniform(1, length - 1), w, 0.0, 0.35 * np.clip((w - 6) // 2, 0, 6)
-        )
+        site.add(st.bush(rng, rng.uniform(0.7, 2.2)), rng.uniform(1, length - 1), w, 0.0, _bank(w))
     for u in np.arange(rng.uniform(5, 30), length, 40.0):
         site.add(st.lamp(rng, 10.5, 2.5), u, 1.4, np.pi)
         site.add(st.traffic_sign(rng), u + 13, 1.2, np.pi)
