@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,8 +41,6 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 class PatchAttention(nn.Module):
     """Multi-head attention among the voxels of each patch. `order` is the curve the patches follow."""
 
-    _permutation: Tensor
-
     def __init__(self, channels: int, heads: int, order: str, rope_base: float | None) -> None:
         super().__init__()
         self.heads, self.order, self.rope_base = heads, order, rope_base
@@ -51,9 +51,6 @@ class PatchAttention(nn.Module):
                 raise ConfigError(
                     f"network: {channels} channels in {heads} heads do not split into pairs on three axes"
                 )
-            one = interleaved(channels // heads, heads)
-            rows = torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)])
-            self.register_buffer("_permutation", rows, persistent=False)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Features [V, C] to [V, C]."""
@@ -63,7 +60,7 @@ class PatchAttention(nn.Module):
             qkv = _to_patches(self.qkv(x), patches).unflatten(-1, (3, self.heads, dim))
             q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [P, H, K, D]
         else:
-            rows = self._permutation
+            rows = _qkv_rows(channels, self.heads, x.device)
             qkv = F.linear(x, self.qkv.weight.index_select(0, rows), self.qkv.bias.index_select(0, rows))
             turned = rotate(qkv[:, : 2 * channels].view(voxels, -1, dim), level.rotary(dim, self.rope_base))
             q, k = (
@@ -74,6 +71,13 @@ class PatchAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).reshape(-1, channels).index_select(0, patches.slot)  # [P K, C] -> [V, C]
         return self.projection(out)
+
+
+@cache
+def _qkv_rows(channels: int, heads: int, device: torch.device) -> Tensor:
+    """Rows of the qkv weight [3 C, C] with the pairs of queries and keys interleaved, values as they are."""
+    one = interleaved(channels // heads, heads)
+    return torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)]).to(device)
 
 
 def _to_patches(x: Tensor, patches: Patches) -> Tensor:
