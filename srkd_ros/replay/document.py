@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""metrics.json: everything that a run measured, as plain numbers in a stable schema (docs/replay.md)."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from srkd_ros import __version__
+
+if TYPE_CHECKING:
+    from srkd_ros.replay.pipeline import Model, Run
+
+SCHEMA = "srkd_ros.replay/1"
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """metrics.json; its schema is described in docs/replay.md."""
+    s, options, source = run.state, run.options, run.source
+    duration = (s.last_stamp - s.first_stamp) * 1e-9 if s.first_stamp is not None and s.last_stamp else 0.0
+    with_truth = int(run.models[0].evaluation.counts[7])
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "mode": "realtime" if options.realtime else "offline",
+        "complete": s.complete,
+        "input": {
+            "paths": [str(p) for p in options.inputs],
+            "topic": source.inputs[0].topic,
+            "frame_id": s.frame_id,
+            "clouds": s.done,
+            "points": s.points,
+            "first_stamp_ns": s.first_stamp,
+            "last_stamp_ns": s.last_stamp,
+            "duration_s": duration,
+            "selection": options.selection.to_dict(),
+            "damage": source.damage,
+            "unreadable_clouds": s.unreadable,
+            "first_unreadable": s.first_unreadable or None,
+            "backward_stamps": source.backward_stamps,
+        },
+        "truth": {
+            "kind": run.truth.kind,
+            "source": run.truth.source,
+            "matched_clouds": with_truth,
+            "unmatched_clouds": s.done - s.unreadable - with_truth if run.truth.kind != "none" else 0,
+        },
+        "teacher": identity(run.teacher) if run.teacher else None,
+        "host": host(run.models[0].segmenter.device),
+        "wall_s": s.seconds,
+        "peak_memory_mb": peak_memory(run.models[0].segmenter.device),
+        "live": run.live,
+        "models": [{**identity(m), **m.evaluation.to_dict()} for m in run.models],
+    }
+
+
+def identity(model: Model) -> dict[str, Any]:
+    s = model.segmenter
+    return {
+        "name": model.name,
+        "path": str(s.path),
+        "sha256": s.model_hash,
+        "runtime": s.runtime,
+        "runtime_reason": s.runtime_reason,
+        "device": str(s.device),
+        "label_set": s.labels.name,
+        "classes": list(s.labels.names),
+        "colors": s.labels.colors.tolist(),
+        "voxel_size_m": s.manifest.preprocessing.voxel_size,
+        "intensity_scale": s.resolved_intensity_scale,
+        "segmented_topic": model.topic,
+    }
+
+
+def host(device: torch.device) -> dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def peak_memory(device: torch.device) -> dict[str, float | None]:
+    """Peak resident memory of this process and peak memory on the GPU, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
+    return {"process": resident, "gpu": gpu}

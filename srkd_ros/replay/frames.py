@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The best, the median and the worst cloud of a run, labelled again and drawn from above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srkd_ros import pointcloud2
+from srkd_ros.errors import CloudError
+from srkd_ros.replay import birdseye
+from srkd_ros.replay.results import read_table, replacing
+from srkd_ros.replay.truth import class_ids, translation
+
+if TYPE_CHECKING:
+    from srkd_ros.replay.pipeline import Run
+
+
+@dataclass
+class Frame:
+    """One cloud's pictures by caption, in the order to show them."""
+
+    title: str  # "best", "median", "worst"
+    score: float | None
+    measure: str  # what the score is
+    index: int
+    seconds: float  # since the run's first cloud
+    half: float  # metres from the middle to the picture's side
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # (caption, PNG)
+
+
+def chosen_frames(run: Run) -> list[Frame]:
+    """Frames of a run, by the first model's score; their pictures are also kept in `pictures/`."""
+    rows = [r for r in read_table(run.folder / "clouds.csv") if r["model"] == run.models[0].name]
+    measure = next((m for m in ("miou", "agreement", "confidence") if any(r[m] for r in rows)), "confidence")
+    ranked = sorted((r for r in rows if r[measure]), key=lambda r: float(r[measure]), reverse=True) or rows
+    picks = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1} if len(ranked) > 2 else {}
+    picks = picks or dict(zip(("best", "worst"), range(len(ranked)), strict=False))
+    frames = []
+    for title, place in picks.items():
+        row = ranked[place]
+        cloud = run.source.again(*(int(row[k]) for k in ("index", "input", "stamp_ns", "log_time_ns")))
+        if cloud is None:
+            continue
+        seconds = (cloud.stamp - (run.state.first_stamp or 0)) * 1e-9
+        score = float(row[measure]) if row[measure] else None
+        frame = Frame(title, score, measure, cloud.index, seconds, 0.0)
+        try:
+            _draw(run, frame, cloud)
+        except CloudError:
+            continue
+        frames.append(frame)
+    folder = run.folder / "pictures"
+    folder.mkdir(exist_ok=True)
+    for frame in frames:
+        for caption, png in frame.pictures:
+            with replacing(folder / f"{frame.title}_{caption.replace(' ', '_').replace('/', '_')}.png", "wb") as file:
+                file.write(png)
+    return frames
+
+
+def _draw(run: Run, frame: Frame, cloud) -> None:  # type: ignore[no-untyped-def]
+    message = cloud.message()
+    points = pointcloud2.read(message, run.options.intensity_field)
+    frame.half = birdseye.extent(points.xyz)
+    values = run.truth(cloud, message)
+    taught = run.teacher.labeller(cloud, message, points) if run.teacher else None
+
+    def add(caption: str, colors: np.ndarray) -> None:
+        frame.pictures.append((caption, birdseye.png(birdseye.draw(points.xyz, colors, frame.half))))
+
+    for model in run.models:
+        output = model.labeller(cloud, message, points)
+        if output is None:
+            continue
+        of = f" {model.name}" if len(run.models) > 1 else ""
+        reference = None
+        if values is not None:
+            reference = class_ids(values, run.truth.ids, model.labels)
+        elif taught is not None and run.teacher is not None:
+            reference = translation(run.teacher.labels, model.labels)[taught.labels]
+        add(f"prediction{of}", birdseye.by_class(output.labels, model.labels.palette))
+        if reference is None:
+            add(f"confidence{of}", birdseye.by_confidence(output.labels, output.confidence))
+            continue
+        if model is run.models[0]:
+            add("truth" if values is not None else "teacher", birdseye.by_class(reference, model.labels.palette))
+        add(f"error{of}", birdseye.by_error(output.labels, reference))

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where the labels of a cloud come from: a student that runs here, or what the live node published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from srkd_ros import pointcloud2
+from srkd_ros.errors import CloudError
+from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, decode, stamp_of, typestore
+from srkd_ros.replay.storage import Record, Storage
+from srkd_ros.segmenter import Segmenter
+
+
+@dataclass
+class Labelled:
+    """The labels of one cloud and how long they took."""
+
+    labels: np.ndarray  # uint8 [N]
+    confidence: np.ndarray  # float32 [N]
+    timings: dict[str, float]  # stage -> ms
+    voxels: int = 0
+    encoded: bytes | memoryview = b""  # the `segmented` message, serialised
+
+
+class Labeller(Protocol):
+    def __call__(self, cloud: CloudRecord, message: Any, points: Any) -> Labelled | None:
+        """`message` is the cloud's PointCloud2, `points` what pointcloud2.read made of it. None: it has no labels."""
+        ...
+
+
+class Offline:
+    """Labels with a student in this process, every cloud, as fast as it goes."""
+
+    def __init__(self, segmenter: Segmenter, encode: bool = True) -> None:
+        self.segmenter = segmenter
+        self._encode = encode
+        features = segmenter.manifest.preprocessing.features
+        self._extra = [name for name in features if name not in ("x", "y", "z", "intensity")]
+
+    def __call__(self, cloud: CloudRecord, message: Any, points: Any) -> Labelled:
+        begin = time.perf_counter()
+        extra = {name: pointcloud2.read_field(message, name).astype(np.float32) for name in self._extra}
+        result = self.segmenter(points.xyz, points.intensity, extra, points.intensity_full_scale)
+        labelled = Labelled(result.labels, result.confidence, dict(result.timings), result.voxels)
+        if self._encode:
+            start = time.perf_counter()
+            out = pointcloud2.write(message, result.labels, result.confidence, self.segmenter.labels.palette)
+            labelled.encoded = typestore().serialize_cdr(out, CLOUD_TYPE)
+            labelled.timings["encode"] = (time.perf_counter() - start) * 1e3
+        labelled.timings["total"] = (time.perf_counter() - begin) * 1e3
+        return labelled
+
+
+@dataclass
+class Live:
+    """Labels that the node published and a recorder kept, matched by stamp. Clouds that were dropped have none."""
+
+    recording: Storage
+    topic: str
+    latency: dict[int, float]  # stamp -> ms from publishing to receiving
+    _records: Iterator[Record] = field(default_factory=lambda: iter(()))
+    _next: tuple[int, Record] | None = None
+    _fresh: bool = True
+
+    def __call__(self, cloud: CloudRecord, message: Any, points: Any) -> Labelled | None:
+        if self._fresh or (self._next is not None and self._next[0] > cloud.stamp):
+            self._records, self._next, self._fresh = self.recording.messages({self.topic}), None, False
+        while self._next is None or self._next[0] < cloud.stamp:
+            record = next(self._records, None)
+            if record is None:
+                self._fresh = True
+                return None
+            self._next = (stamp_of(record), record)
+        if self._next[0] != cloud.stamp:
+            return None
+        out = decode(self._next[1])
+        labels = pointcloud2.read_field(out, "label").astype(np.uint8)
+        if len(labels) != len(points.xyz):
+            raise CloudError(f"{self.topic}: {len(labels)} labels came back for a cloud of {len(points.xyz)} points")
+        confidence = pointcloud2.read_field(out, "confidence").astype(np.float32)
+        timings = {"end_to_end": self.latency[cloud.stamp]} if cloud.stamp in self.latency else {}
+        return Labelled(labels, confidence, timings)

@@ -1,0 +1,327 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""One run of srkd-replay: open, label, measure, write. `replay` reads as the list of these steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from srkd_ros import __version__, pointcloud2
+from srkd_ros.errors import CloudError
+from srkd_ros.intensity import IntensityScale
+from srkd_ros.labels import LabelSet
+from srkd_ros.replay import results
+from srkd_ros.replay.document import describe
+from srkd_ros.replay.evaluation import Evaluation
+from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
+from srkd_ros.replay.labeller import Labeller, Offline
+from srkd_ros.replay.source import CloudRecord, Selection, Source, open_source
+from srkd_ros.replay.truth import Truth, class_ids, find_truth, translation
+from srkd_ros.segmenter import Segmenter
+
+CHECKPOINT_SECONDS = 120.0
+_SCALE_CLOUDS = 10  # clouds from which "auto" finds the intensity scale, the same for every shard
+
+
+@dataclass
+class Options:
+    """What the command line says."""
+
+    inputs: Sequence[Path]
+    models: Sequence[Path]
+    topic: str | None = None
+    truth: str | None = None
+    truth_ids: str | None = None
+    teacher: Path | None = None
+    output: Path = Path("results")
+    selection: Selection = field(default_factory=Selection)
+    device: str = "auto"
+    runtime: str = "auto"
+    intensity_scale: str | float = "auto"
+    intensity_field: str = "auto"
+    bag: bool = True
+    resume: bool = False
+    rerun: str | None = None
+    realtime: bool = False
+    rate: float = 1.0
+
+
+@dataclass
+class Model:
+    """A student under evaluation."""
+
+    name: str
+    segmenter: Segmenter
+    labeller: Labeller
+    evaluation: Evaluation
+    topic: str  # of its labels in the labelled bag
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.segmenter.labels
+
+
+@dataclass
+class Progressed:
+    """Where a run stands; JSON-able, kept in the checkpoint."""
+
+    next_index: int = 0
+    done: int = 0
+    points: int = 0
+    unreadable: int = 0
+    first_unreadable: str = ""
+    first_stamp: int | None = None
+    last_stamp: int | None = None
+    frame_id: str = ""
+    dropped: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def replay(options: Options, console: Console) -> Path:
+    """Label and measure; returns the run's folder. KeyboardInterrupt leaves it ready for --resume."""
+    source = open_source(options.inputs, options.topic, options.selection)
+    truth = find_truth(options.truth, source, options.truth_ids)
+    models = load_models(options, source)
+    teacher = load_teacher(options, source)
+    folder, state = begin(options, source, models, teacher)
+    run = Run(options, source, truth, models, teacher, folder, state)
+    if options.realtime:
+        from srkd_ros.replay.realtime import go_live
+
+        go_live(run, console)
+    run.label(console)
+    document = describe(run)
+    results.write_json(folder / "metrics.json", document)
+    run.write_report(document, console)
+    return folder
+
+
+def load_models(options: Options, source: Source) -> list[Model]:
+    """Load every --model, with one intensity scale for the whole run."""
+    scale = find_intensity_scale(options, source)
+    names = unique_names(options.models)
+    models = []
+    for name, path in zip(names, options.models, strict=True):
+        segmenter = Segmenter.load(path, options.runtime, options.device, scale)
+        topic = "/segmented" if len(names) == 1 else f"/{topic_name(name)}/segmented"
+        evaluation = Evaluation(segmenter.labels, segmenter.manifest.statistics)
+        models.append(Model(name, segmenter, Offline(segmenter, options.bag), evaluation, topic))
+    return models
+
+
+def load_teacher(options: Options, source: Source) -> Model | None:
+    if options.teacher is None:
+        return None
+    scale = find_intensity_scale(options, source)
+    segmenter = Segmenter.load(options.teacher, options.runtime, options.device, scale)
+    return Model(options.teacher.stem, segmenter, Offline(segmenter, False), Evaluation(segmenter.labels), "")
+
+
+def find_intensity_scale(options: Options, source: Source) -> str | float:
+    """The fixed scale that "auto" finds on the first clouds: shards and resumed runs must not each find their own."""
+    if options.intensity_scale != "auto":
+        return options.intensity_scale
+    scale = IntensityScale("auto")
+    whole = Source(source.inputs, Selection(limit=_SCALE_CLOUDS))
+    for cloud in islice(whole, _SCALE_CLOUDS):
+        try:
+            points = pointcloud2.read(cloud.message(), options.intensity_field)
+        except CloudError:
+            continue
+        if points.intensity is not None and len(points.intensity):
+            scale(points.intensity, points.intensity_full_scale)
+    return scale.resolved or "auto"
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """File stems; where two are the same, with as much of the folder as tells them apart."""
+    names = [p.stem for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{p.resolve().parent.name}/{p.stem}" for p in paths]
+    return [name if name not in names[:i] else f"{name}#{i + 1}" for i, name in enumerate(names)]
+
+
+def topic_name(name: str) -> str:
+    """A model's name as a ROS topic name: letters, digits and underscores, not beginning with a digit."""
+    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    return f"m{text}" if text[:1].isdigit() else text
+
+
+def begin(options: Options, source: Source, models: list[Model], teacher: Model | None) -> tuple[Path, Progressed]:
+    """A new run's folder with its config, or, with --resume, that of the same run interrupted before."""
+    config = {
+        "version": __version__,
+        "inputs": [{"path": str(i.path.resolve()), "topic": i.topic, "clouds": i.count} for i in source.inputs],
+        "models": [{"path": str(m.segmenter.path.resolve()), "sha256": m.segmenter.model_hash} for m in models],
+        "teacher": {"path": str(teacher.segmenter.path), "sha256": teacher.segmenter.model_hash} if teacher else None,
+        "truth": options.truth,
+        "truth_ids": options.truth_ids,
+        "selection": options.selection.to_dict(),
+        "mode": "realtime" if options.realtime else "offline",
+        "rate": options.rate if options.realtime else None,
+        "device": options.device,
+        "runtime": options.runtime,
+        "intensity_scale": options.intensity_scale,
+        "intensity_field": options.intensity_field,
+        "bag": options.bag,
+    }
+    if options.resume and (folder := results.unfinished(options.output, config)):
+        arrays, progress = results.Checkpoint(folder).load()
+        for model, state in zip(models, arrays, strict=True):
+            model.evaluation.merge(state)
+        return folder, Progressed(**progress)
+    shard, shards = options.selection.shard
+    folder = results.new_folder(options.output, f"_shard{shard}of{shards}" if shards > 1 else "")
+    results.write_config(folder, config)
+    return folder, Progressed()
+
+
+@dataclass
+class Run:
+    """Everything of a run, once its inputs are open."""
+
+    options: Options
+    source: Source
+    truth: Truth
+    models: list[Model]
+    teacher: Model | None
+    folder: Path
+    state: Progressed
+    live: dict[str, Any] | None = None  # what realtime mode measured
+
+    def label(self, console: Console) -> None:
+        """Label every selected cloud, with a progress bar; checkpoints on the way and when interrupted."""
+        bag = self._open_bag()
+        table = results.CloudTable(self.folder, self.state.next_index or None)
+        if not self.options.realtime:
+            for model in [*self.models, *([self.teacher] if self.teacher else [])]:
+                model.segmenter.warm_up()
+        first, saved = self.state.next_index, time.monotonic()
+        started = time.monotonic() - self.state.seconds
+        try:
+            with _progress(console) as progress:
+                task = progress.add_task("labelling", total=self.source.expected(), completed=self.state.done)
+                for cloud in self.source.clouds(first, lead=1, done=self.state.done):
+                    self._one(cloud, cloud.index < max(first, self.source.block.start), bag, table)
+                    progress.update(task, completed=self.state.done)
+                    self.state.seconds = time.monotonic() - started
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self.checkpoint(bag, table)
+                        saved = time.monotonic()
+                progress.update(task, total=self.state.done)
+            self.state.complete = True
+        finally:
+            self.checkpoint(bag, table)
+            table.close()
+
+    def _open_bag(self) -> LabelledBag | NoBag:
+        if not self.options.bag or self.options.realtime:  # the live recorder has written it
+            return NoBag()
+        return LabelledBag(self.folder, {m.topic: m.labels for m in self.models}, self.state.parts)
+
+    def checkpoint(self, bag: LabelledBag | NoBag, table: results.CloudTable) -> None:
+        table.flush()
+        self.state.parts = bag.checkpoint()
+        results.Checkpoint(self.folder).save([m.evaluation.arrays for m in self.models], vars(self.state))
+
+    def _one(self, cloud: CloudRecord, lead: bool, bag: LabelledBag | NoBag, table: results.CloudTable) -> None:
+        try:
+            begin = time.perf_counter()
+            message = cloud.message()
+            points = pointcloud2.read(message, self.options.intensity_field)
+            decoding = (time.perf_counter() - begin) * 1e3
+            values = None if lead else self.truth(cloud, message)
+            taught = None if lead or self.teacher is None else self.teacher.labeller(cloud, message, points)
+            outputs = [model.labeller(cloud, message, points) for model in self.models]
+        except CloudError as error:
+            if not lead:
+                self._skip(cloud, str(error))
+            return
+        for model, output in zip(self.models, outputs, strict=True):
+            if output is None:
+                self.state.dropped += not lead
+                continue
+            if lead:
+                model.evaluation.lead(points.xyz, output.labels, cloud.input, cloud.stamp)
+                continue
+            if "total" in output.timings:
+                output.timings["decode"] = decoding
+                output.timings["total"] += decoding
+            scale, agreed = model.segmenter.resolved_intensity_scale, None
+            if taught is not None and self.teacher is not None:
+                agreed = translation(self.teacher.labels, model.labels)[taught.labels]
+            scores = model.evaluation.add(
+                points.xyz,
+                output.labels,
+                output.confidence,
+                stream=cloud.input,
+                stamp=cloud.stamp,
+                intensity=points.intensity / np.float32(scale) if points.intensity is not None and scale else None,
+                truth=None if values is None else class_ids(values, self.truth.ids, model.labels),
+                teacher=agreed,
+                timings=output.timings,
+                voxels=output.voxels,
+            )
+            bag.write(model.topic, cloud.log_time, output.encoded)
+            table.add(
+                index=cloud.index,
+                input=cloud.input,
+                stamp_ns=cloud.stamp,
+                log_time_ns=cloud.log_time,
+                model=model.name,
+                points=len(points.xyz),
+                voxels=output.voxels,
+                total_ms=output.timings.get("total", output.timings.get("end_to_end")),
+                **vars(scores),
+            )
+        if not lead:
+            self._count(cloud, message, len(points.xyz))
+
+    def _count(self, cloud: CloudRecord, message: Any, points: int) -> None:
+        s = self.state
+        s.next_index, s.done, s.points = cloud.index + 1, s.done + 1, s.points + points
+        s.first_stamp = cloud.stamp if s.first_stamp is None else s.first_stamp
+        s.last_stamp, s.frame_id = cloud.stamp, message.header.frame_id
+
+    def _skip(self, cloud: CloudRecord, why: str) -> None:
+        s = self.state
+        s.next_index, s.done, s.unreadable = cloud.index + 1, s.done + 1, s.unreadable + 1
+        s.first_unreadable = s.first_unreadable or f"cloud {cloud.index}: {why}"
+
+    def write_report(self, document: dict[str, Any], console: Console) -> None:
+        """Pictures, report.html, the Rerun recording if asked for, and at last the link to this run."""
+        from srkd_ros.replay.frames import chosen_frames
+        from srkd_ros.replay.report import write_report
+
+        with console.status("drawing the report"):
+            frames = chosen_frames(self)
+            write_report(self.folder, document, frames)
+        if self.options.rerun is not None:
+            from srkd_ros.replay.rerun_view import show
+
+            show(self, self.options.rerun)
+        results.link_latest(self.folder)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("clouds"),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,329 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""report.html: one self-contained page with everything a run measured. No scripts, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd_ros.replay import charts
+from srkd_ros.replay.frames import Frame
+from srkd_ros.replay.report_style import STYLE
+from srkd_ros.replay.results import read_table, replacing
+from srkd_ros.replay.table import overview_rows, percent, plain, warnings
+
+_MEASURES = {"miou": "mIoU", "agreement": "agreement with the teacher (mIoU)", "confidence": "mean confidence"}
+_MAX_POINTS = 1500  # of a line over time
+
+
+def write_report(folder: Path, document: dict[str, Any], frames: Sequence[Frame]) -> None:
+    """Write folder/report.html from metrics.json's content, clouds.csv and the chosen frames."""
+    sections = [_head(document), _notes(document), _tiles(document), _pictures(frames, document), _classes(document)]
+    sections += [_quality_charts(document), _confusion(document), _speed(document), _over_time(folder, document)]
+    sections += [_drift(document), _about(document)]
+    title = escape(_title(document))
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+    )
+    with replacing(folder / "report.html") as file:
+        file.write(page)
+
+
+def _title(document: dict[str, Any]) -> str:
+    return f"{', '.join(m['name'] for m in document['models'])} on {', '.join(_inputs(document))}"
+
+
+def _inputs(document: dict[str, Any]) -> list[str]:
+    names = [Path(p).resolve().name for p in document["input"]["paths"]]
+    return names if len(names) < 4 else [*names[:2], f"{len(names) - 2} more"]
+
+
+def _head(document: dict[str, Any]) -> str:
+    given, mode = document["input"], document["mode"]
+    span = f"{given['duration_s']:.1f} s, " if given["duration_s"] else ""
+    live = "live, through the node over ROS 2" if mode == "realtime" else "every cloud, as fast as it goes"
+    return (
+        f"<header><p class=kicker>srkd-replay {escape(document['version'])}</p><h1>{escape(_title(document))}</h1>"
+        f"<p class=sub>{given['clouds']:,} clouds, {span}{given['points']:,} points of "
+        f"<code>{escape(str(given['topic']))}</code> &middot; {live} &middot; {escape(document['created'][:16])}</p>"
+        "</header>"
+    )
+
+
+def _notes(document: dict[str, Any]) -> str:
+    lines = warnings(document)
+    if not document["complete"]:
+        lines.insert(0, "this run was interrupted: the numbers are those of the clouds up to then")
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul class=notes>{items}</ul>" if items else ""
+
+
+def _tiles(document: dict[str, Any]) -> str:
+    if len(document["models"]) > 1:
+        heads = "".join(
+            f"<th><i class=key{i % 4}></i>{escape(m['name'])}</th>" for i, m in enumerate(document["models"])
+        )
+        rows = "".join(
+            f"<tr><td>{escape(t)}</td>{''.join(f'<td class=n>{escape(x)}</td>' for x in texts)}</tr>"
+            for t, texts in overview_rows(document)
+        )
+        return f"<section><h2>Side by side</h2><table><thead><tr><th></th>{heads}</tr></thead>{rows}</table></section>"
+    model = document["models"][0]
+    latency = model["latency_ms"].get("total") or model["latency_ms"].get("end_to_end") or {}
+    agreement = (model["agreement"] or {}).get("miou")
+    tiles = [
+        ("mIoU", percent(model["miou"]), "%", f"accuracy {percent(model['accuracy'])} %"),
+        ("calibration error", percent(model["ece"]), "%", "ECE of the confidence"),
+        ("teacher agreement", percent(agreement), "%", "mIoU against the teacher"),
+        ("consistency", percent(model["temporal_consistency"]["share"]), "%", "voxels that keep their label"),
+        (
+            "latency",
+            plain(latency.get("p50")),
+            "ms",
+            f"p95 {plain(latency.get('p95'))}, p99 {plain(latency.get('p99'))}",
+        ),
+        ("throughput", plain(model["clouds_per_s"]), "clouds/s", f"{plain(_million(model), 2)} M points/s"),
+    ]
+    cells = "".join(
+        f"<div class=tile><b>{escape(title)}</b><strong>{value}<small> {unit}</small></strong>"
+        f"<span>{escape(more)}</span></div>"
+        for title, value, unit, more in tiles
+        if value != "-"
+    )
+    return f"<section class=tiles>{cells}</section>"
+
+
+def _million(model: dict[str, Any]) -> float | None:
+    return model["points_per_s"] and model["points_per_s"] / 1e6
+
+
+def _pictures(frames: Sequence[Frame], document: dict[str, Any]) -> str:
+    if not frames:
+        return ""
+    blocks = []
+    for f in frames:
+        score = f"{_MEASURES[f.measure]} {percent(f.score)} %" if f.score is not None else ""
+        images = "".join(
+            f'<figure><img alt="{escape(f.title)}: {escape(caption)}" src="data:image/png;base64,'
+            f'{base64.b64encode(png).decode()}"><figcaption>{escape(caption)}</figcaption></figure>'
+            for caption, png in f.pictures
+        )
+        blocks.append(
+            f"<div class=frame><h3>{f.title.capitalize()} <small>{score} &middot; cloud {f.index} &middot; "
+            f"{f.seconds:.1f} s &middot; {2 * f.half:.0f} m wide</small></h3><div class=images>{images}</div></div>"
+        )
+    legend = "".join(
+        f'<span><i style="background:rgb({r},{g},{b})"></i>{escape(name)}</span>'
+        for name, (r, g, b) in _shown_classes(document)
+    )
+    errors = any(caption.startswith("error") for f in frames for caption, _ in f.pictures)
+    error_key = (
+        '<p class=sub>Error: <i class="dot wrong"></i>wrong, <i class="dot right"></i>right, '
+        '<i class="dot ignored"></i>without a truth.</p>'
+    )
+    confidence_key = "<p class=sub>Confidence: <i class=ramp></i> from 0 to 1.</p>"
+    key = error_key if errors else confidence_key
+    return f"<section><h2>From above</h2>{''.join(blocks)}<div class=legend>{legend}</div>{key}</section>"
+
+
+def _shown_classes(document: dict[str, Any]) -> list[tuple[str, Sequence[int]]]:
+    shown: dict[str, Sequence[int]] = {}
+    for m in document["models"]:
+        for name, color in zip(m["classes"], m["colors"], strict=True):
+            if m["predicted"][name] or (m["per_class"] or {}).get(name, {}).get("points"):
+                shown.setdefault(name, color)
+    return list(shown.items())
+
+
+def _score(model: dict[str, Any]) -> dict[str, Any] | None:
+    return model if model["miou"] is not None else model["agreement"]
+
+
+def _classes(document: dict[str, Any]) -> str:
+    models = [m for m in document["models"] if _score(m)]
+    if not models:
+        return _predicted(document)
+    against = "truth" if document["truth"]["matched_clouds"] else "teacher"
+    first = _score(models[0]) or {}
+    colors = dict(zip(models[0]["classes"], models[0]["colors"], strict=True))
+    heads = "".join(f"<th><i class=key{i % 4}></i>{escape(m['name'])}</th>" for i, m in enumerate(models))
+    rows = []
+    for name, c in first["per_class"].items():
+        if not c["points"] and not c["predicted"]:
+            continue
+        bars = "".join(
+            _iou_cell(((_score(m) or {})["per_class"].get(name) or {}).get("iou"), i) for i, m in enumerate(models)
+        )
+        swatch = '<i class=swatch style="background:rgb({},{},{})"></i>'.format(*colors[name])
+        rows.append(
+            f"<tr><td>{swatch}{escape(name)}</td>{bars}<td class=n>{percent(c['precision'])}</td>"
+            f"<td class=n>{percent(c['recall'])}</td><td class=n>{c['points']:,}</td>"
+            f"<td class=n>{c['predicted']:,}</td></tr>"
+        )
+    means = "".join(_iou_cell((_score(m) or {})["miou"], i) for i, m in enumerate(models))
+    of = f" of {escape(models[0]['name'])}" if len(models) > 1 else ""
+    return (
+        f"<section><h2>By class</h2><table class=classes><thead><tr><th>IoU in %, against the {against}</th>{heads}"
+        f"<th>precision{of}</th><th>recall</th><th>points</th><th>predicted</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+        f"<tfoot><tr><td>mean of the classes that occur</td>{means}<td colspan=4></td></tr></tfoot></table></section>"
+    )
+
+
+def _iou_cell(value: float | None, i: int) -> str:
+    width = 0 if value is None else 100 * value
+    return f"<td class=bar><span><u class=bar{i % 4} style='width:{width:.1f}%'></u></span>{percent(value)}</td>"
+
+
+def _predicted(document: dict[str, Any]) -> str:
+    """Without anything to compare with: how often each class was predicted."""
+    models = document["models"]
+    heads = "".join(f"<th>{escape(m['name'])}</th>" for m in models)
+    rows = []
+    for name, (r, g, b) in _shown_classes(document):
+        cells = "".join(
+            _iou_cell(m["predicted"].get(name, 0) / max(sum(m["predicted"].values()), 1), i)
+            for i, m in enumerate(models)
+        )
+        rows.append(f'<tr><td><i class=swatch style="background:rgb({r},{g},{b})"></i>{escape(name)}</td>{cells}</tr>')
+    return (
+        "<section><h2>Predicted classes</h2><p class=sub>No truth was given: the share of the points by predicted "
+        f"class, in %.</p><table class=classes><thead><tr><th></th>{heads}</tr></thead>{''.join(rows)}</table>"
+        "</section>"
+    )
+
+
+def _quality_charts(document: dict[str, Any]) -> str:
+    models = [m for m in document["models"] if _score(m)]
+    if not models:
+        return ""
+    bins = (_score(models[0]) or {})["by_range"]
+    used = [i for i, b in enumerate(bins) if b["points"]]
+    names = [
+        f"{bins[i]['from_m']:g} to {bins[i]['to_m']:g}" if bins[i]["to_m"] else f"over {bins[i]['from_m']:g}"
+        for i in used
+    ]
+    rows = [(m["name"], [_times100((_score(m) or {})["by_range"][i]["miou"]) for i in used]) for m in models]
+    out = (
+        f"<figure>{charts.bars(names, rows, 'distance in m', 'mIoU in %')}<figcaption>By distance</figcaption></figure>"
+    )
+    curves = []
+    for m in models:
+        if m["calibration"]:
+            total = sum(b["points"] for b in m["calibration"]["bins"]) or 1
+            filled = [b for b in m["calibration"]["bins"] if b["points"]]
+            curves.append((m["name"], [(b["confidence"], b["accuracy"], b["points"] / total) for b in filled]))
+    if any(points for _, points in curves):
+        out += (
+            f"<figure class=square>{charts.reliability(curves)}<figcaption>Calibration: on the line, the confidence is "
+            "the share that is right; larger dots hold more points</figcaption></figure>"
+        )
+    return f"<section class=charts>{out}</section>"
+
+
+def _times100(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _confusion(document: dict[str, Any]) -> str:
+    out = ""
+    for m in document["models"]:
+        score = _score(m)
+        if score:
+            counts = np.array(score["confusion"]["counts"])
+            rows = list(score["per_class"])
+            chart = charts.heatmap(counts, rows, score["confusion"]["columns"])
+            caption = "rows are the truth, columns what it was labelled, in % of the row"
+            out += f"<figure class=wide>{chart}<figcaption>{escape(m['name'])}: {caption}</figcaption></figure>"
+    return f"<section><h2>Confusion</h2>{out}</section>" if out else ""
+
+
+def _speed(document: dict[str, Any]) -> str:
+    out = ""
+    for m in document["models"]:
+        rows = [(s.replace("_", " "), t["p50"], t["p95"], t["p99"]) for s, t in m["latency_ms"].items()]
+        if rows:
+            caption = f"{m['name']} on {m['device']} ({m['runtime']}): {m['runtime_reason']}"
+            out += f"<figure>{charts.spread(rows, 'ms')}<figcaption>{escape(caption)}</figcaption></figure>"
+    memory = document["peak_memory_mb"]
+    gpu = f", {memory['gpu']:,.0f} MB on the GPU" if memory["gpu"] else ""
+    host = document["host"]
+    peak = f"peak memory {memory['process']:,.0f} MB{gpu}"
+    sub = f"<p class=sub>{escape(host['processor'] or host['machine'])}, {host['threads']} threads; {peak}.</p>"
+    live = document.get("live")
+    if live:
+        sub += (
+            f"<p class=sub>Live: {live['published']} clouds published at {live['rate_hz']:.1f} Hz, "
+            f"{live['received']} came back, {live['dropped']} dropped.</p>"
+        )
+    return f"<section><h2>Speed</h2>{sub}<div class=charts>{out}</div></section>" if out else ""
+
+
+def _over_time(folder: Path, document: dict[str, Any]) -> str:
+    series: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
+    start = document["input"]["first_stamp_ns"] or 0
+    for m in document["models"]:
+        rows = [r for r in read_table(folder / "clouds.csv") if r["model"] == m["name"]]
+        rows = rows[:: max(1, len(rows) // _MAX_POINTS)]
+        for column in ("miou", "agreement", "consistency", "total_ms"):
+            y = np.array([float(r[column]) if r[column] else np.nan for r in rows])
+            if np.isfinite(y).sum() > 1:
+                x = np.array([(int(r["stamp_ns"]) - start) * 1e-9 for r in rows])
+                series.setdefault(column, []).append((m["name"], x, y if column == "total_ms" else 100 * y))
+    titles = {
+        "miou": "mIoU in %",
+        "agreement": "teacher agreement in %",
+        "consistency": "consistency in %",
+        "total_ms": "latency in ms",
+    }
+    figures = "".join(
+        f"<figure>{charts.lines(series[c], 'time in s', title, 100 if c != 'total_ms' else 0)}</figure>"
+        for c, title in titles.items()
+        if c in series
+    )
+    return f"<section><h2>Over time</h2><div class=charts>{figures}</div></section>" if figures else ""
+
+
+def _drift(document: dict[str, Any]) -> str:
+    rows = ""
+    for m in document["models"]:
+        for name in ("intensity", "range", "z"):
+            d = m["drift"].get(name)
+            if d:
+                cells = "".join(
+                    f"<td class=n>{d['input'][q]:.3g} <small>({d['training'][q]:.3g})</small></td>"
+                    for q in ("0.01", "0.5", "0.99")
+                    if q in d["training"]
+                )
+                css = " class=bad" if name in m["drift"]["drifted"] else ""
+                rows += f"<tr><td>{escape(m['name'])}</td><td>{name}</td>{cells}<td{css}>{d['shift']:.2f}</td></tr>"
+    if not rows:
+        return ""
+    return (
+        "<section><h2>Input against training</h2><p class=sub>Quantiles of the points that were labelled (in brackets: "
+        "of the training data). The shift is the largest difference, in units of training's spread; above 0.25 the "
+        "labels deserve a second look.</p><table><thead><tr><th>model</th><th>input</th><th>1 %</th><th>median</th>"
+        f"<th>99 %</th><th>shift</th></tr></thead>{rows}</table></section>"
+    )
+
+
+def _about(document: dict[str, Any]) -> str:
+    rows = [("inputs", ", ".join(document["input"]["paths"])), ("frame", document["input"]["frame_id"])]
+    truth = document["truth"]
+    rows.append(("truth", f"{truth['kind']} {truth['source']}".strip()))
+    for m in document["models"]:
+        scale = m["intensity_scale"]
+        scaled = f", intensity / {scale:g}" if scale else ""
+        rows.append(
+            (m["name"], f"{m['path']}, sha256 {m['sha256'][:16]}, {m['label_set']}, {m['voxel_size_m']} m{scaled}")
+        )
+    body = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows)
+    return f"<section><h2>This run</h2><table class=about>{body}</table></section>"

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The results folder: one folder a run named by its time, a `latest` link, files that are never seen half written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import yaml
+
+from srkd_ros.errors import DataError
+
+CLOUD_COLUMNS = (
+    "index",
+    "input",
+    "stamp_ns",
+    "log_time_ns",
+    "model",
+    "points",
+    "voxels",
+    "miou",
+    "accuracy",
+    "agreement",
+    "consistency",
+    "confidence",
+    "total_ms",
+)
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` and put it in its place when the block ends well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode, newline="" if "b" not in mode else None) as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    with replacing(path) as file:
+        file.write(to_json(data))
+
+
+def to_json(data: Any) -> str:
+    """Indented, except that lists of numbers stay on one line each."""
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+
+def new_folder(root: Path, suffix: str = "") -> Path:
+    """Make `root/<timestamp><suffix>`, unique even if runs start within one second."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S") + suffix
+    for attempt in range(1, 1000):
+        folder = root / (stamp if attempt == 1 else f"{stamp}_{attempt}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise DataError(f"{root}: results cannot be written there ({error.strerror})") from error
+    raise DataError(f"{root}: no free name for the results")
+
+
+def link_latest(folder: Path) -> None:
+    """Point `latest` beside the run's folder to it; where links are impossible, leave it out."""
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest.{os.getpid()}"
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, link)
+    except OSError:  # a file system without links, or a real folder of that name
+        temporary.unlink(missing_ok=True)
+
+
+class Checkpoint:
+    """state.npz of a run: the evaluations' arrays and what is needed to go on, written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "state.npz"
+
+    def save(self, arrays: list[dict[str, np.ndarray]], progress: Mapping[str, Any]) -> None:
+        """`arrays`: one dict per model. `progress` must be JSON."""
+        flat = {f"{i}/{name}": array for i, model in enumerate(arrays) for name, array in model.items()}
+        text = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+        with replacing(self.path, "wb") as file:
+            np.savez_compressed(file, progress=text, **flat)
+
+    def load(self) -> tuple[list[dict[str, np.ndarray]], dict[str, Any]]:
+        """DataError in one line if the file is missing or damaged."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                progress = json.loads(file["progress"].tobytes())
+                models: dict[int, dict[str, np.ndarray]] = {}
+                for key in file.files:
+                    if key != "progress":
+                        number, _, name = key.partition("/")
+                        models.setdefault(int(number), {})[name] = file[key]
+        except Exception as error:  # numpy, zipfile and json each have errors of their own
+            raise DataError(f"{self.path}: not a whole state of srkd-replay ({error})") from error
+        return [models[i] for i in sorted(models)], progress
+
+
+class CloudTable:
+    """clouds.csv: a line for each cloud and model, appended as the run goes."""
+
+    def __init__(self, folder: Path, before: int | None = None) -> None:
+        """`before`: a resumed run goes on with this index; lines from it on are dropped."""
+        self.path = folder / "clouds.csv"
+        lines = [] if before is None else [row for row in read_table(self.path) if int(row["index"]) < before]
+        with replacing(self.path) as file:
+            writer = csv.DictWriter(file, CLOUD_COLUMNS)
+            writer.writeheader()
+            writer.writerows(lines)
+        self._file = self.path.open("a", newline="")
+        self._writer = csv.DictWriter(self._file, CLOUD_COLUMNS)
+
+    def add(self, **row: Any) -> None:
+        self._writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_table(path: Path) -> Iterator[dict[str, str]]:
+    """Rows of a clouds.csv, without a last line that a killed run left half written."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get(CLOUD_COLUMNS[-1]) is not None:
+                yield row
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    with replacing(folder / "config.yaml") as file:
+        yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)
+
+
+def unfinished(root: Path, config: Mapping[str, Any]) -> Path | None:
+    """The newest run in `root` with the same config that was interrupted."""
+    folders = sorted((p.parent for p in root.glob("*/state.npz") if not p.parent.is_symlink()), reverse=True)
+    for folder in folders:
+        try:
+            same = yaml.safe_load((folder / "config.yaml").read_text()) == json.loads(json.dumps(config))
+            if same and not Checkpoint(folder).load()[1]["complete"]:
+                return folder
+        except (OSError, yaml.YAMLError, DataError, KeyError):
+            continue
+    return None

@@ -1,0 +1,302 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The clouds of the inputs in order: bags of any kind and dataset folders, one topic, selected by time and count."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from rosbags.typesys import Stores, get_typestore
+
+from srkd_ros.errors import CloudError, DataError
+from srkd_ros.replay.storage import Record, Storage, is_bag, open_bag
+
+CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+_FOLDER_RATE = 10.0  # Hz, of a dataset without times.txt
+
+
+@cache
+def typestore() -> Any:
+    """Message types of ROS 2 Jazzy: those of PointCloud2 are the same in every distribution."""
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+@cache
+def _typestore1() -> Any:
+    return get_typestore(Stores.ROS1_NOETIC)
+
+
+@dataclass(frozen=True)
+class CloudRecord:
+    """A cloud before it is decoded."""
+
+    index: int  # place among all clouds of the inputs, before any selection
+    input: int  # which of the inputs
+    stamp: int  # ns: header.stamp; the log time where that is 0
+    log_time: int  # ns
+    name: str  # of the file it came from ("08/000012"), "" in a bag
+    record: Record
+
+    def message(self) -> Any:
+        """The PointCloud2 as a rosbags ROS 2 message, whatever it was stored as; CloudError if it does not decode."""
+        return decode(self.record)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which clouds: seconds since an input's first cloud, every k-th, at most `limit`, and shard i of n (blocks)."""
+
+    start: float = 0.0
+    end: float = float("inf")
+    every: int = 1
+    limit: int | None = None
+    shard: tuple[int, int] = (0, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        end = None if self.end == float("inf") else self.end
+        return {**asdict(self), "end": end, "shard": "{}/{}".format(*self.shard)}
+
+
+class Input(Protocol):
+    """One recording or sequence."""
+
+    path: Path
+    topic: str
+    count: int  # clouds it holds
+    seconds: float
+    damage: str | None
+
+    def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]: ...
+
+
+class BagInput:
+    """The clouds of one topic of a bag."""
+
+    def __init__(self, storage: Storage, topic: str | None) -> None:
+        self.storage, self.path = storage, storage.path
+        self.topic = _choose_topic(storage, topic)
+        self.count = storage.topics[self.topic].count
+        self.seconds = storage.seconds
+
+    @property
+    def damage(self) -> str | None:
+        return self.storage.damage
+
+    def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]:
+        for record in self.storage.messages({self.topic}, start):
+            yield record, ""
+
+
+class FolderInput:
+    """A sequence in SemanticKITTI layout: velodyne/*.bin of float32 x y z intensity; labels/, times.txt beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder.parent if folder.name == "velodyne" else folder
+        self.topic, self.damage = folder.name, None
+        self.files = sorted(folder.glob("*.bin"))
+        self.count = len(self.files)
+        times = self.path / "times.txt"
+        self._times = np.loadtxt(times, ndmin=1) if times.is_file() else np.arange(self.count) / _FOLDER_RATE
+        self.seconds = float(self._times[-1] - self._times[0]) if len(self._times) else 0.0
+
+    def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]:
+        for i, file in enumerate(self.files):
+            seconds = self._times[i] if i < len(self._times) else i / _FOLDER_RATE
+            time = 10**9 + round(float(seconds) * 1e9)  # a second past 0, which would read as "no stamp"
+            if start is None or time >= start:
+                data = typestore().serialize_cdr(_kitti_cloud(file, time), CLOUD_TYPE)
+                yield Record(self.topic, CLOUD_TYPE, time, data, False), f"{self.path.name}/{file.stem}"
+
+
+class Source:
+    """All inputs, one after the other. Iterating yields the selected CloudRecords, again and again the same."""
+
+    def __init__(self, inputs: Sequence[Input], selection: Selection | None = None) -> None:
+        self.inputs = list(inputs)
+        self.selection = selection or Selection()
+        self.backward_stamps = 0  # clouds whose stamp lies before that of the one before
+
+    @property
+    def count(self) -> int:
+        return sum(i.count for i in self.inputs)
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read, a line for each input; complete after an iteration."""
+        return [i.damage for i in self.inputs if i.damage]
+
+    @property
+    def block(self) -> range:
+        """Indices of this shard. A cloud's index counts from the first cloud of the first input."""
+        i, n = self.selection.shard
+        return range(self.count * i // n, self.count * (i + 1) // n)
+
+    def expected(self) -> int:
+        """About how many clouds an iteration yields: what the progress bar says."""
+        s, total, index = self.selection, 0.0, 0
+        for source in self.inputs:
+            mine = len(range(max(self.block.start, index), min(self.block.stop, index + source.count)))
+            inside = min(s.end, source.seconds) - s.start
+            share = 1.0 if source.seconds <= 0 else min(1.0, max(0.0, inside / source.seconds))
+            total += mine * (1.0 if s.start == 0 and s.end >= source.seconds else share)
+            index += source.count
+        return min(int(np.ceil(total / s.every)), s.limit or 2**62)
+
+    def __iter__(self) -> Iterator[CloudRecord]:
+        return self.clouds()
+
+    def clouds(self, first: int = 0, lead: int = 0, done: int = 0) -> Iterator[CloudRecord]:
+        """The selected clouds of this shard with index >= `first`, after up to `lead` selected ones before them.
+
+        A run that resumes, or a shard, needs the cloud before its first one to compare it with. `done` clouds count as
+        already taken from the limit.
+        """
+        s, block = self.selection, self.block
+        first = max(first, block.start)
+        begin = max(0, first - lead * s.every)
+        self.backward_stamps = 0
+        for cloud in self._all(begin):
+            if cloud.index >= block.stop or (s.limit is not None and done >= s.limit):
+                return
+            if cloud.index >= begin and cloud.index % s.every == 0:
+                yield cloud
+                done += cloud.index >= first
+
+    def _all(self, begin: int) -> Iterator[CloudRecord]:
+        """Every cloud within the times; whole inputs before index `begin` are not opened."""
+        s, index = self.selection, 0
+        for number, source in enumerate(self.inputs):
+            if index + source.count <= begin:
+                index += source.count
+                continue
+            zero = last = None
+            for offset, (record, name) in enumerate(source.records()):
+                stamp = stamp_of(record)
+                zero = stamp if zero is None else zero
+                self.backward_stamps += last is not None and stamp < last
+                last = stamp
+                seconds = (stamp - zero) * 1e-9
+                if seconds >= s.end:
+                    break
+                if seconds >= s.start:
+                    yield CloudRecord(index + offset, number, stamp, record.log_time, name, record)
+            index += source.count
+
+    def again(self, index: int, number: int, stamp: int, log_time: int) -> CloudRecord | None:
+        """Read one cloud of input `number` once more, without reading what lies before it; None if it is not there."""
+        for record, name in self.inputs[number].records(start=log_time):
+            if stamp_of(record) == stamp:
+                return CloudRecord(index, number, stamp, record.log_time, name, record)
+            if record.log_time > log_time + 10**9:
+                break
+        return None
+
+
+def open_source(paths: Sequence[Path], topic: str | None = None, selection: Selection | None = None) -> Source:
+    """Open bags and dataset folders. DataError in one line: missing, unreadable, no cloud, or several topics."""
+    inputs: list[Input] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such bag or folder")
+        if is_bag(path):
+            bag = BagInput(open_bag(path), topic)
+            topic = topic or bag.topic  # the following inputs have to have the same
+            inputs.append(bag)
+        elif path.is_dir():
+            inputs += [FolderInput(folder) for folder in scan_folders(path)]
+        else:
+            raise DataError(f"{path}: not a bag (rosbag2 folder, .mcap, .db3, .bag) nor a dataset folder")
+    return Source(inputs, selection)
+
+
+def scan_folders(path: Path) -> list[Path]:
+    """The folders with .bin scans in a dataset in SemanticKITTI layout, or in one sequence of it."""
+    for pattern in ("sequences/*/velodyne", "*/velodyne", "velodyne", ""):
+        folders = sorted(p for p in (path.glob(pattern) if pattern else [path]) if next(p.glob("*.bin"), None))
+        if folders:
+            return folders
+    raise DataError(f"{path}: neither a bag (no metadata.yaml, .mcap, .db3) nor a dataset (no velodyne/*.bin in it)")
+
+
+def decode(record: Record) -> Any:
+    """A stored PointCloud2 as a rosbags ROS 2 message; CloudError if it does not decode."""
+    try:
+        if not record.ros1:
+            return typestore().deserialize_cdr(record.data, CLOUD_TYPE)
+        message = _typestore1().deserialize_ros1(record.data, CLOUD_TYPE)
+    except Exception as error:  # rosbags raises whatever its generated code meets
+        raise CloudError(f"{record.topic}: a message that does not decode ({type(error).__name__}: {error})") from error
+    types = typestore().types
+    stamp = types["builtin_interfaces/msg/Time"](message.header.stamp.sec, message.header.stamp.nanosec)
+    field = types["sensor_msgs/msg/PointField"]
+    return types[CLOUD_TYPE](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=message.header.frame_id),
+        height=message.height,
+        width=message.width,
+        fields=[field(f.name, f.offset, f.datatype, f.count) for f in message.fields],
+        is_bigendian=message.is_bigendian,
+        point_step=message.point_step,
+        row_step=message.row_step,
+        data=message.data,
+        is_dense=message.is_dense,
+    )
+
+
+def stamp_of(record: Record) -> int:
+    """header.stamp in ns without decoding the message; the log time where the stamp is 0.
+
+    A CDR message begins with 4 bytes of encapsulation (bit 0 of the second: little endian), a ROS 1 message with seq.
+    """
+    if len(record.data) < 12:
+        return record.log_time
+    little = record.ros1 or bytes(record.data[1:2]) != b"\x00"
+    seconds, nanoseconds = struct.unpack_from("<II" if little else ">II", record.data, 4)
+    return (seconds * 10**9 + nanoseconds) or record.log_time
+
+
+def _choose_topic(storage: Storage, topic: str | None) -> str:
+    clouds = [t for t in storage.topics.values() if t.msgtype == CLOUD_TYPE]
+    filled = [t for t in clouds if t.count] or clouds
+    if topic is not None:
+        if topic not in storage.topics:
+            raise DataError(f"{storage.path}: no topic {topic!r}; it has {_names(filled or storage.topics.values())}")
+        if topic not in {t.name for t in clouds}:
+            raise DataError(f"{storage.path}: {topic!r} is {storage.topics[topic].msgtype}, not a PointCloud2")
+        return topic
+    if not clouds:
+        raise DataError(f"{storage.path}: no PointCloud2 topic; it has {_names(storage.topics.values())}")
+    if len(filled) > 1:
+        lines = "".join(f"\n  --topic {t.name}    ({t.count} clouds)" for t in filled)
+        raise DataError(f"{storage.path}: {len(filled)} PointCloud2 topics; choose one:{lines}")
+    return filled[0].name
+
+
+def _names(topics: Any) -> str:
+    return ", ".join(f"{t.name} ({t.msgtype.split('/')[-1]})" for t in topics) or "no topics at all"
+
+
+def _kitti_cloud(file: Path, time: int) -> Any:
+    types = typestore().types
+    data = np.fromfile(file, np.uint8)
+    points, rest = divmod(len(data), 16)
+    field = types["sensor_msgs/msg/PointField"]
+    return types[CLOUD_TYPE](
+        header=types["std_msgs/msg/Header"](
+            stamp=types["builtin_interfaces/msg/Time"](sec=time // 10**9, nanosec=time % 10**9), frame_id="velodyne"
+        ),
+        height=1,
+        width=points,
+        fields=[field(n, 4 * i, 7, 1) for i, n in enumerate(("x", "y", "z", "intensity"))],
+        is_bigendian=False,
+        point_step=16,
+        row_step=16 * points,
+        data=data[: len(data) - rest],
+        is_dense=False,
+    )
