@@ -32,7 +32,7 @@ EXTRAS = {
     "cu120": ["spconv-cu120==2.3.6; python_version < '3.12'"],
     "cu126": ["spconv-cu126==2.3.8"],
     "viz": ["rerun-sdk>=0.20"],
-    "test": ["hypothesis>=6", "mypy>=1.10", "onnxruntime>=1.18", "pre-commit>=3", "pytest>=8", "ruff>=0.6"],
+    "test": ["colcon-ros>=0.4", "hypothesis>=6", "mypy>=1.10", "onnxruntime>=1.18", "pre-commit>=3", "pytest>=8", "ruff>=0.6"],
 }
 
 

@@ -46,11 +46,8 @@ class PatchAttention(nn.Module):
         self.heads, self.order, self.rope_base = heads, order, rope_base
         self.qkv = nn.Linear(channels, 3 * channels)
         self.projection = nn.Linear(channels, channels)
-        if rope_base is not None:
-            if channels % (6 * heads):
-                raise ConfigError(
-                    f"network: {channels} channels in {heads} heads do not split into pairs on three axes"
-                )
+        if rope_base is not None and channels % (6 * heads):
+            raise ConfigError(f"network: {channels} channels in {heads} heads do not split into pairs on three axes")
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Features [V, C] to [V, C]."""
