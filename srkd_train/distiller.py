@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The Lightning modules: a network trained on ground truth, and a student trained by a teacher as well."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from srkd_ros.errors import SrkdError
+from srkd_ros.labels import UNLABELLED
+from srkd_ros.metrics import Confusion, iou, mean_iou
+from srkd_ros.network import Features, PointTransformer
+from srkd_ros.student import Manifest
+from srkd_train.augment import augment
+from srkd_train.batches import Batch, RawBatch, prepare
+from srkd_train.config import DistillConfig, TrainConfig
+from srkd_train.loading import RunSampler
+from srkd_train.ranks import any_rank, ranks
+from srkd_train.teacher import CachedTeacher, Teacher
+from srkd_train.terms import DistillationTerms, task_terms
+
+_PATIENCE = 20  # steps in a row whose loss is not finite before the run stops
+
+
+class Supervised(pl.LightningModule):
+    """Trains `model` on labelled scans and measures it on validation scans."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: PointTransformer,
+        manifest: Manifest,
+        sampler: RunSampler,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.manifest, self.sampler = config, manifest, sampler
+        self.model = model
+        self.averaged = copy.deepcopy(model).requires_grad_(False).eval() if config.trainer.ema else None
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.confusion = Confusion(len(manifest.labels))
+        self.miou = float("nan")
+        self._averaged_at = 0
+        self._bad_steps = 0
+
+    @property
+    def best_weights(self) -> PointTransformer:
+        """The network that validation measures and the student file gets."""
+        return self.averaged if self.averaged is not None else self.model
+
+    # --- a training step --------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropped paths follow from the step, not from what was drawn before it: a resumed run draws the same.
+        torch.manual_seed(self.config.seed * 1_000_003 + batch_idx * ranks() + self.global_rank)
+
+    def training_step(self, raw: RawBatch, batch_idx: int) -> Tensor | None:
+        changed = augment(raw, self.config.augment)
+        batch = prepare(changed, self.manifest.preprocessing, self.model.geometry_spec, raw)
+        terms = self.terms(self.model.features(batch.features, batch.geometry), batch)
+        loss = torch.stack(list(terms.values())).sum() if terms else batch.features.sum() * 0
+        if any_rank(not bool(torch.isfinite(loss)), self.device):
+            return self._refuse(terms, raw)
+        self._bad_steps = 0
+        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=raw.scans)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=raw.scans)
+        return loss
+
+    def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms by name."""
+        return task_terms(self.config.losses, out.logits, batch, self.class_weights)
+
+    def _refuse(self, terms: dict[str, Tensor], raw: RawBatch) -> Tensor | None:
+        self._bad_steps += 1
+        bad = [k for k, v in terms.items() if not bool(torch.isfinite(v))]
+        line = (
+            f"step {self.global_step}: the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})"
+        )
+        if self._bad_steps >= _PATIENCE:
+            raise SrkdError(
+                f"{line}, {_PATIENCE} times in a row; lower optimizer.lr or set trainer.precision to 32, and --resume"
+            )
+        self.print(f"{line}: skipped")
+        if ranks() == 1:
+            return None
+        return torch.stack([p.sum() * 0 for p in self.parameters() if p.requires_grad]).sum()  # DDP needs a gradient
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.averaged is None or self.global_step == self._averaged_at:
+            return
+        self._averaged_at = self.global_step
+        decay = min(self.config.trainer.ema, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            for parameter, current in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                parameter.lerp_(current, 1 - decay)
+            for buffer, now in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                buffer.copy_(now)
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion = Confusion(len(self.manifest.labels))
+
+    def validation_step(self, raw: RawBatch, batch_idx: int) -> None:
+        network = self.best_weights
+        batch = prepare(raw, self.manifest.preprocessing, network.geometry_spec)
+        best = network(batch.features, batch.geometry).argmax(1).to(torch.uint8)
+        prediction = torch.full((len(raw.xyz),), UNLABELLED, dtype=torch.uint8, device=best.device)
+        prediction[batch.kept] = best.index_select(0, batch.voxels.point_to_voxel)
+        distance = torch.linalg.vector_norm(raw.xyz, dim=1)
+        self.confusion.add(raw.labels.cpu().numpy(), prediction.cpu().numpy(), distance.cpu().numpy())
+
+    def on_validation_epoch_end(self) -> None:
+        if ranks() > 1:
+            counts = torch.from_numpy(self.confusion.counts).to(self.device)
+            torch.distributed.all_reduce(counts)
+            self.confusion.counts = counts.cpu().numpy()
+        self.miou = mean_iou(self.confusion.total)
+        per_class = iou(self.confusion.total)
+        self.log("val/miou", self.miou, prog_bar=True, rank_zero_only=True)
+        self.log_dict(
+            {f"val/iou/{name}": float(v) for name, v in zip(self.manifest.labels.names, per_class, strict=True)},
+            rank_zero_only=True,
+        )
+
+    # --- optimiser and checkpoints ----------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        o = self.config.optimizer
+        blocks: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                (blocks if ".blocks." in name else rest).append(parameter)
+        groups = [{"params": rest, "lr": o.lr}, {"params": blocks, "lr": o.lr * o.block_lr_factor}]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=o.weight_decay)
+        steps = max(2, -(-len(self.sampler) // self.config.trainer.accumulate))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[g["lr"] for g in optimizer.param_groups],
+            total_steps=steps + 1,
+            pct_start=max(o.warmup, 1.5 / steps),
+            div_factor=o.initial_divisor,
+            final_div_factor=o.final_divisor,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        checkpoint["srkd_batches"] = progress.processed
+        checkpoint["srkd_averaged_at"] = self._averaged_at
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.sampler.start = int(checkpoint["srkd_batches"])
+        self._averaged_at = int(checkpoint["srkd_averaged_at"])
+
+
+class Distiller(Supervised):
+    """Trains a student on ground truth, where there is any, and on what the teacher says of the same scans."""
+
+    config: DistillConfig
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        model: PointTransformer,
+        manifest: Manifest,
+        sampler: RunSampler,
+        teacher: Teacher | CachedTeacher,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__(config, model, manifest, sampler, class_weights)
+        cached = isinstance(teacher, CachedTeacher)
+        self.distillation = DistillationTerms(
+            config.losses,
+            manifest.network.decoder_channels,
+            teacher.widths,
+            len(manifest.labels),
+            logits_only=cached and not config.teacher.cache_features,
+            features_only_finest=cached,
+        )
+        self._teacher = (teacher,)  # in a tuple, so that it is no submodule: not trained, not saved, not wrapped
+
+    @property
+    def teacher(self) -> Teacher | CachedTeacher:
+        return self._teacher[0]
+
+    def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
+        terms = super().terms(out, batch)
+        return {**terms, **self.distillation(out, self.teacher(batch), batch)}

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The order of scans in training, a function of (seed, batch number) alone: a run resumes at any batch exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from srkd_ros.errors import DataError
+from srkd_ros.labels import UNLABELLED, LabelSet
+from srkd_train.batches import RawBatch, collate
+from srkd_train.config import DataConfig
+from srkd_train.datasets import Scan, ScanDataset
+
+Key = tuple[int, int, int]
+
+
+class Source(Dataset):
+    """One or more scan datasets with one label set, indexed by (seed, epoch, index) keys.
+
+    Indices run through the labelled scans of `datasets[0]`, then its scans whose labels are withheld, then the scans of
+    the other datasets, which are used without labels.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[ScanDataset],
+        label_share: float = 1.0,
+        keep_unlabelled: bool = False,
+        on_corrupt: str = "refuse",
+        limit: int = 0,
+    ) -> None:
+        self.datasets = list(datasets)
+        self.on_corrupt = on_corrupt
+        first = len(datasets[0])
+        chosen = evenly_spread(first, min(limit, first) if limit else first)
+        labelled = chosen[evenly_spread(len(chosen), max(1, round(label_share * len(chosen))))] if label_share else []
+        self.entries: list[tuple[int, int, bool]] = [(0, int(i), True) for i in labelled]
+        if keep_unlabelled:
+            withheld = set(chosen.tolist()) - {int(i) for i in labelled}
+            self.entries += [(0, i, False) for i in sorted(withheld)]
+        for number, dataset in enumerate(datasets[1:], 1):
+            self.entries += [(number, i, False) for i in range(len(dataset))]
+        if not self.entries:
+            raise DataError("the training data has no scans")
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.datasets[0].labels
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def scan(self, index: int) -> tuple[Scan, float]:
+        """Scan `index` and its intensity scale; a corrupt one is refused, or the next that can be read is given."""
+        for attempt in range(len(self.entries)):
+            number, place, labelled = self.entries[(index + attempt) % len(self.entries)]
+            dataset = self.datasets[number]
+            try:
+                scan = dataset[place]
+            except DataError as error:
+                if self.on_corrupt == "refuse":
+                    raise
+                Console(stderr=True).print(f"skipped: {error}", highlight=False)
+                continue
+            if not labelled:
+                scan.labels = np.full(len(scan.xyz), UNLABELLED, np.uint8)
+            return scan, intensity_scale(dataset, scan)
+        raise DataError("not one scan of the training data can be read")
+
+    def __getitem__(self, key: Key) -> tuple[Scan, float, Key]:
+        scan, scale = self.scan(key[2])
+        return scan, scale, key
+
+
+def intensity_scale(dataset: ScanDataset, scan: Scan) -> float:
+    """The dataset's scale, or, where it is 0 (bags of unknown drivers), what the scan suggests."""
+    if dataset.intensity_scale > 0:
+        return dataset.intensity_scale
+    highest = float(np.quantile(scan.intensity, 0.999)) if scan.intensity is not None and len(scan.intensity) else 1.0
+    return 1.0 if highest <= 1 else 255.0 if highest <= 255 else 65535.0
+
+
+def evenly_spread(total: int, count: int) -> np.ndarray:
+    """`count` indices of range(total) at even distances: a subset that covers a drive better than its beginning."""
+    return np.floor((np.arange(count) + 0.5) * total / max(count, 1)).astype(np.int64)
+
+
+class RunSampler(Sampler):
+    """All batches of a run in one sequence: batch number k holds the same scans however often the run was interrupted.
+
+    Epoch e is a permutation drawn from (seed, e); rank r of R takes places r, r + R, ... of each global batch of
+    R * batch_size scans, so that R processes see what one process with R times the batch size sees. An epoch's last
+    batch is filled from the epoch's beginning.
+    """
+
+    def __init__(self, scans: int, batch_size: int, batches: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        self.scans, self.batch_size, self.batches = scans, batch_size, batches
+        self.seed, self.rank, self.ranks = seed, rank, ranks
+        self.start = 0  # batches already done; set when a run is resumed
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return -(-self.scans // (self.batch_size * self.ranks))
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def epoch(self, batches_done: int) -> float:
+        """Passes over the data after so many batches."""
+        return batches_done / self.batches_per_epoch
+
+    def batch(self, number: int) -> list[Key]:
+        """Keys of this rank's scans in batch `number`."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.scans)
+        size = self.batch_size * self.ranks
+        rows = np.arange(place * size, (place + 1) * size)[self.rank :: self.ranks] % self.scans
+        return [(self.seed, epoch, int(order[r])) for r in rows]
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for number in range(self.start, self.batches):
+            yield self.batch(number)
+
+
+def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLoader:
+    """Batches of `sampler` as RawBatch; its `start` counts when the loader is iterated."""
+    return DataLoader(
+        source,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_Collate(sampler.rank),
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=False,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def validation_loader(source: Source, workers: int, rank: int = 0, ranks: int = 1) -> DataLoader:
+    """One scan a batch, every rank its share."""
+    keys = [[(0, 0, i)] for i in range(rank, len(source), ranks)]
+    return DataLoader(source, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
+
+
+class _Collate:
+    """A class and not a closure: loader processes that are spawned must be able to receive it."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def __call__(self, items: list[tuple[Scan, float, Key]]) -> RawBatch:
+        scans, scales, keys = zip(*items, strict=True)
+        seed = int(np.random.SeedSequence([*keys[0], self.rank]).generate_state(1)[0])
+        return collate(scans, scales, keys, seed)
+
+
+def open_sources(data: DataConfig) -> tuple[Source, Source | None]:
+    """Training and validation scans of a configuration; no validation without `data.val`. SrkdError in one line."""
+    from srkd_train.datasets import open_dataset  # type: ignore[attr-defined]
+
+    options: dict[str, Any] = dict(data.options)
+    if data.labels:
+        options["labels"] = LabelSet.load(data.labels)
+    train = [open_dataset(data.kind, data.root, data.train, **options)]
+    for bag in data.unlabelled:
+        bag_options = {"topic": data.unlabelled_topic or None, "intensity_scale": data.unlabelled_scale}
+        train.append(open_dataset("bag", bag, "train", labels=train[0].labels, **bag_options))
+    source = Source(train, data.label_share, data.keep_unlabelled, data.on_corrupt)
+    if not data.val:
+        return source, None
+    val = open_dataset(data.kind, data.root, data.val, **options)
+    return source, Source([val], on_corrupt=data.on_corrupt, limit=data.validation_scans)

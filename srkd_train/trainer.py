@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""From a configuration to a trained network: open the data, build the network, fit, leave a student file."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+
+from srkd_ros import student
+from srkd_ros.errors import ConfigError, DataError
+from srkd_ros.labels import LabelSet
+from srkd_ros.network import PointTransformer, parameter_count
+from srkd_ros.student import Manifest
+from srkd_train.config import DistillConfig, TrainConfig, check
+from srkd_train.distiller import Distiller, Supervised
+from srkd_train.loading import RunSampler, Source, open_sources, training_loader, validation_loader
+from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, git_revision, measure_inputs
+from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
+
+_FREE_TO_CHANGE = ("resume", "data.workers", "trainer.accelerator", "trainer.save_every", "trainer.log_every")
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = None) -> Path:
+    """Run a training and return the path of the student file of its best validation.
+
+    `sources` are training and validation scans, instead of those that config.data names. Raises SrkdError in one line
+    for whatever is the configuration's or the data's fault.
+    """
+    check(config)
+    output = Path(config.output)
+    checkpoint = _checkpoint(config, output)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    torch.set_float32_matmul_precision("high")
+    train_source, val_source = sources or open_sources(config.data)
+
+    trainer = _trainer(config, output)
+    rank, ranks = trainer.global_rank, trainer.world_size
+    sampler = _sampler(config, len(train_source), rank, ranks)
+    trainer.val_check_interval = _validation_interval(config, sampler)
+    module = _module(config, train_source, sampler, trainer.strategy.root_device)
+    if trainer.is_global_zero:
+        _write_config(config, output / "config.yaml")
+        print(
+            f"{parameter_count(module.model) / 1e6:.2f}M parameters, {len(module.manifest.labels)} classes, "
+            f"{len(train_source)} training scans, {len(val_source) if val_source else 0} validation scans, "
+            f"{-(-len(sampler) // config.trainer.accumulate)} steps"
+        )
+    trainer.fit(
+        module,
+        training_loader(train_source, sampler, config.data.workers),
+        validation_loader(val_source, config.data.workers, rank, ranks) if val_source else None,
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    return output / "student.safetensors"
+
+
+def _sampler(config: TrainConfig, scans: int, rank: int, ranks: int) -> RunSampler:
+    sampler = RunSampler(scans, config.data.batch_size, 0, config.seed, rank, ranks)
+    steps = config.trainer.max_steps * config.trainer.accumulate
+    sampler.batches = steps or config.trainer.epochs * sampler.batches_per_epoch
+    return sampler
+
+
+def _validation_interval(config: TrainConfig, sampler: RunSampler) -> int:
+    """Batches between validations: about `validate_every` epochs, and a divisor of the run, whose end is validated."""
+    total = len(sampler)
+    wanted = min(total, config.trainer.validate_every * sampler.batches_per_epoch)
+    return min((n for n in range(1, total + 1) if total % n == 0), key=lambda n: abs(n - wanted))
+
+
+def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: torch.device) -> Supervised:
+    teacher: Teacher | CachedTeacher | None = None
+    if isinstance(config, DistillConfig):
+        labels = source.labels if config.losses.cross_entropy or config.losses.lovasz else None
+        teacher = open_teacher(config.teacher, device, config.preprocessing, labels)
+    preprocessing = config.preprocessing
+    statistics, label_counts = measure_inputs(source, preprocessing.min_range, preprocessing.max_range)
+    labels = teacher.manifest.labels if teacher is not None else source.labels
+    if teacher is None and not label_counts[: len(labels)].sum():
+        raise DataError(f"{config.data.root}: the scans of split {config.data.train!r} have no labels of the label set")
+    manifest = Manifest(
+        network=config.network.build(len(preprocessing.features), len(labels)),
+        labels=labels,
+        preprocessing=preprocessing,
+        intensity_scale=source.datasets[0].intensity_scale,
+        statistics=statistics,
+        provenance=_provenance(config, source, teacher),
+    )
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    model = PointTransformer(manifest.network)
+    if config.init:
+        _initialise(model, config.init, labels)
+    weights = None
+    if config.losses.class_weights == "inverse-sqrt":
+        share = label_counts[: len(labels)] / max(label_counts[: len(labels)].sum(), 1)
+        weights = torch.tensor((share + 1e-4) ** -0.5, dtype=torch.float32)
+        weights /= weights.mean()
+    if teacher is not None:
+        assert isinstance(config, DistillConfig)
+        return Distiller(config, model, manifest, sampler, teacher, weights)
+    return Supervised(config, model, manifest, sampler, weights)
+
+
+def _initialise(model: PointTransformer, file: str, labels: LabelSet) -> None:
+    tensors, manifest = student.load(file)
+    if manifest.labels.names != labels.names:  # another label set: keep all but the head
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("head.")}
+    else:
+        check_labels(manifest, labels, file)
+    own = model.state_dict()
+    for name, tensor in tensors.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise ConfigError(f"init: {file} is another network ({name} does not fit)")
+    model.load_state_dict(tensors, strict=False)
+
+
+def _trainer(config: TrainConfig, output: Path) -> pl.Trainer:
+    t = config.trainer
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning|torch.utils.data|torch.optim.lr_scheduler")
+    cuda = torch.cuda.is_available() and t.accelerator != "cpu"
+    if t.accelerator == "gpu" and not cuda:
+        raise ConfigError("trainer.accelerator: gpu, and torch sees no CUDA device; set cpu or mend the driver")
+    devices = t.devices or (torch.cuda.device_count() if cuda else 1)
+    callbacks: list[Callback] = [
+        BestStudent(output / "student.safetensors"),
+        Checkpoints(output / "checkpoints", t.save_every),
+        LearningRateMonitor("step"),
+        RichProgressBar(),
+    ]
+    return pl.Trainer(
+        accelerator="gpu" if cuda else "cpu",
+        devices=devices,
+        num_nodes=t.nodes,
+        strategy=_strategy(t.strategy, devices * t.nodes, cuda),
+        precision=_PRECISION[t.precision],  # type: ignore[arg-type]
+        max_epochs=1,  # the sampler's one sequence holds all epochs, so that a run resumes at any batch
+        accumulate_grad_batches=t.accumulate,
+        gradient_clip_val=t.gradient_clip or None,
+        val_check_interval=1,  # set by train, which knows the length of an epoch
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=t.log_every,
+        use_distributed_sampler=False,
+        sync_batchnorm=t.sync_batch_norm,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        logger=[CSVLogger(output, name="csv"), TensorBoardLogger(output, name="tensorboard", version="")],
+        default_root_dir=output,
+    )
+
+
+def _strategy(name: str, processes: int, cuda: bool) -> str | Strategy:
+    if name == "fsdp":
+        return FSDPStrategy(use_orig_params=True, state_dict_type="full")
+    if processes == 1 and name == "auto":
+        return "auto"
+    return DDPStrategy(process_group_backend="nccl" if cuda and name != "ddp_gloo" else "gloo")
+
+
+def _checkpoint(config: TrainConfig, output: Path) -> Path | None:
+    last = output / "checkpoints" / "last.ckpt"
+    rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if not config.resume:
+        if last.exists() and rank_zero:
+            raise ConfigError(f"output: {output} holds a run already; add --resume to continue it, or name another")
+        return None
+    if not last.is_file():
+        return None  # killed before its first checkpoint: begin again
+    before = _flat(yaml.safe_load((output / "config.yaml").read_text()))
+    for key, value in _flat(_plain(config)).items():
+        if key not in _FREE_TO_CHANGE and key in before and before[key] != value:
+            raise ConfigError(f"{key}: {value} now, {before[key]} when the run began; resume with the same settings")
+    return last
+
+
+def _write_config(config: TrainConfig, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+    os.replace(temporary, path)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration in YAML's types."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    result: dict[str, Any] = plain(dataclasses.asdict(config))
+    return result
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _provenance(config: TrainConfig, source: Source, teacher: Teacher | CachedTeacher | None) -> dict[str, Any]:
+    from srkd_ros import __version__
+
+    provenance: dict[str, Any] = {
+        "program": f"srkd_ros {__version__}",
+        "git": git_revision(),
+        "dataset": {
+            "kind": config.data.kind,
+            "root": config.data.root,
+            "split": config.data.train,
+            "scans": len(source),
+            "label_share": config.data.label_share,
+        },
+        "losses": _plain(config.losses),
+        "seed": config.seed,
+    }
+    if teacher is not None:
+        provenance["teacher"] = {
+            "file": teacher.file.name,
+            "sha256": teacher.hash,
+            "metrics": teacher.manifest.provenance.get("metrics", {}),
+        }
+    return provenance
