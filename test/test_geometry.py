@@ -126,8 +126,9 @@ def test_levels_match_brute_force(tables):
             for i, (b, x, y, z) in enumerate(cells):
                 parent = int(level.parents[i])
                 assert (above.batch[parent], *above.grid[parent].tolist()) == (b, x >> 1, y >> 1, z >> 1)
-                assert above.children[parent, ((x & 1) << 2) | ((y & 1) << 1) | (z & 1)] == i
-            assert (above.children < len(level)).sum() == len(level)
+                if tables == "neighbors":
+                    assert above.children[parent, ((x & 1) << 2) | ((y & 1) << 1) | (z & 1)] == i
+            assert tables == "pairs" or (above.children < len(level)).sum() == len(level)
         for size in spec.levels[number].kernel_sizes:
             shifts = offsets(size).tolist()
             table = np.array(

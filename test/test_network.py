@@ -83,13 +83,14 @@ def test_convolution_is_spconvs():
         torch.testing.assert_close(layer(x, level_of(voxels, 3, "pairs")), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_pooling_is_the_maximum_of_the_children():
+@pytest.mark.parametrize("tables", ["pairs", "neighbors"])
+def test_pooling_is_the_maximum_of_the_children(tables):
     voxels = cloud()
-    geometry = build_geometry(voxels, GeometrySpec((LevelSpec(()), LevelSpec(()))))
+    fine, coarse = build_geometry(voxels, GeometrySpec((LevelSpec(()), LevelSpec(())), tables=tables)).levels
     x = torch.randn(len(voxels.code), 3)
-    pooled = max_over_children(x, geometry.levels[1])
+    pooled = max_over_children(x, fine, coarse)
     for parent in range(len(pooled)):
-        assert torch.equal(pooled[parent], x[geometry.levels[0].parents == parent].amax(0))
+        assert torch.equal(pooled[parent], x[fine.parents == parent].amax(0))
 
 
 def test_rotary_turns_the_pairs_of_litept():

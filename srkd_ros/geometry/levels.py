@@ -32,7 +32,8 @@ class GeometrySpec:
     levels: tuple[LevelSpec, ...]
     patch_size: int = 1024
     curve_depth: str = "level"  # see PointTransformerConfig.curve_depth
-    tables: str = "pairs"  # convolutions by "pairs" (lists, for CPUs and training) or "neighbors" (tables, for engines)
+    # "pairs": convolution by lists, pooling by scatter (CPUs, training). "neighbors": both by tables (GPUs, engines).
+    tables: str = "pairs"
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Level:
     pairs: dict[int, Pairs] = field(default_factory=dict)  # kernel size -> pair lists
     patches: dict[str, Patches] = field(default_factory=dict)  # curve order -> patches
     parents: Tensor | None = None  # int64 [V], voxel of the next coarser level; None at the coarsest
-    children: Tensor | None = None  # int64 [V, 8], voxels of the next finer level by octant, missing is their number
+    children: Tensor | None = None  # int64 [V, 8], voxels of the next finer level by octant; missing is their number
 
     _rotary: dict[tuple[int, float], Tensor] = field(default_factory=dict)
 
@@ -97,7 +98,8 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         heads = _positions(changes[row], index_next, sum(counts[shift]))
         coarse = Level(voxels.grid.index_select(0, heads) >> shift, voxels.batch.index_select(0, heads), counts[shift])
         coarse.children = torch.full((len(coarse) + 1, 8), len(fine), device=heads.device)
-        coarse.children.view(-1)[fine.parents * 8 + _octant(fine.grid)] = torch.arange(len(fine), device=heads.device)
+        places = fine.parents * 8 + _octant(fine.grid)
+        coarse.children.view(-1).scatter_(0, places, torch.arange(len(fine), device=heads.device))
         levels.append(coarse)
         codes.append((voxels.code >> (3 * shift)).index_select(0, heads))
 
@@ -110,7 +112,7 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
                 _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
             )
         if level.children is not None:
-            level.children = level.children[:-1]
+            level.children = level.children[:-1] if spec.tables == "neighbors" else None
     return Geometry(levels, spec)
 
 
@@ -146,10 +148,10 @@ def _half(levels: list[Level], codes: list[Tensor], number: int, size: int) -> T
     level = levels[number]
     centre = size**3 // 2
     if size == 3 and 3 in level.neighbors:
-        return level.neighbors[3][:, :centre].t().contiguous()
+        return level.neighbors[3][:, :centre]
     if number == len(levels) - 1:
         code = _rebase(codes[number], level.batch, number)
-        return neighbors_by_search(level.grid, level.batch, code, size)[:, :centre].t().contiguous()
+        return neighbors_by_search(level.grid, level.batch, code, size)[:, :centre]
     return _descend(levels, number, size, half=True)
 
 
@@ -164,7 +166,7 @@ def _descend(levels: list[Level], number: int, size: int, half: bool = False) ->
 def _positions(mask: Tensor, rank: Tensor, size: int) -> Tensor:
     """Positions of the `size` set entries, of which `rank` is the running number: nonzero() without waiting for it."""
     positions = rank.new_empty(size + 1)  # the last place takes what is not set
-    positions[torch.where(mask, rank, size)] = torch.arange(len(mask), device=mask.device)
+    positions.scatter_(0, torch.where(mask, rank, size), torch.arange(len(mask), device=mask.device))
     return positions[:size]
 
 

@@ -59,31 +59,26 @@ def neighbors_by_descent(
 
     A voxel's neighbour lies in its parent or one of the parent's 26 neighbours; which of them, and which child there,
     is fixed by the voxel's octant and the offset. Missing neighbours are V. With `half`, only the K // 2 offsets before
-    the centre, as [K // 2, V].
+    the centre, [V, K // 2].
     """
-    direction, child = _descent_tables(kernel_size, parents.device)  # [8, K] each
-    if half:
-        centre = kernel_size**3 // 2
-        direction, child = direction[:, :centre].t(), child[:, :centre].t()
-        base = (parents * 27)[None]
-        step, slot = direction.index_select(1, octants), child.index_select(1, octants)
-    else:
-        base = (parents * 27)[:, None]
-        step, slot = direction.index_select(0, octants), child.index_select(0, octants)
-    coarse = torch.take(parent_neighbors, step.add_(base))
-    return torch.take(children, coarse.mul_(8).add_(slot))
+    direction, child = _descent_tables(kernel_size, half, parents.device)
+    coarse = direction.index_select(0, octants).add_((parents * 27)[:, None])
+    fine = parent_neighbors.view(-1).index_select(0, coarse.view(-1)).mul_(8)
+    fine.add_(child.index_select(0, octants).view(-1))
+    return children.view(-1).index_select(0, fine).view(coarse.shape)
 
 
 def pairs_from_half(half: Tensor) -> Pairs:
-    """Pair lists from the half table [K // 2, V] of neighbors_by_descent."""
-    voxels = half.shape[1]
-    found = half < voxels
+    """Pair lists from the half table [V, K // 2] of neighbors_by_descent."""
+    voxels = len(half)
+    by_offset = half.t().contiguous()
+    found = by_offset < voxels
     flat = found.view(-1).nonzero().squeeze(1)
-    return Pairs(half.view(-1).index_select(0, flat), flat % max(voxels, 1), found.sum(1).tolist())
+    return Pairs(by_offset.view(-1).index_select(0, flat), flat % max(voxels, 1), found.sum(1).tolist())
 
 
 @cache
-def _descent_tables(kernel_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _descent_tables(kernel_size: int, half: bool, device: torch.device) -> tuple[Tensor, Tensor]:
     """For each octant [8] and offset [K]: which of the parent's 27 neighbours, and which of its 8 children."""
     octant = torch.arange(8)
     corner = torch.stack([octant >> 2, (octant >> 1) & 1, octant & 1], 1)  # [8, 3]
@@ -92,4 +87,6 @@ def _descent_tables(kernel_size: int, device: torch.device) -> tuple[Tensor, Ten
     inside = cell - 2 * parent
     place = torch.tensor([9, 3, 1])
     bit = torch.tensor([4, 2, 1])
-    return ((parent + 1) * place).sum(-1).to(device), (inside * bit).sum(-1).to(device)
+    wanted = slice(kernel_size**3 // 2 if half else None)
+    tables = ((parent + 1) * place).sum(-1)[:, wanted], (inside * bit).sum(-1)[:, wanted]
+    return tables[0].contiguous().to(device), tables[1].contiguous().to(device)

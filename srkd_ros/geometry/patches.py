@@ -34,8 +34,7 @@ def make_patches(order: Tensor, counts: list[int], patch_size: int) -> Patches:
         place = torch.arange(rows[0] * width, device=device)
         if rows[0] > 1:
             place = torch.where(place < voxels, place, place - width)
-        slot = torch.empty_like(order)
-        slot[order] = torch.arange(voxels, device=device)
+        slot = torch.empty_like(order).scatter_(0, order, torch.arange(voxels, device=device))
         return Patches(order.index_select(0, place).view(-1, width), slot, None)
 
     count = torch.tensor(counts, device=device)
@@ -52,7 +51,7 @@ def make_patches(order: Tensor, counts: list[int], patch_size: int) -> Patches:
     table = padded_order[torch.where(filled, place + start[cloud][:, None], voxels)]
 
     position_cloud = torch.repeat_interleave(torch.arange(len(counts), device=device), count, output_size=voxels)
-    slot = torch.empty_like(order)
-    slot[order] = torch.arange(voxels, device=device) + (row_start * width - start)[position_cloud]
+    place = torch.arange(voxels, device=device) + (row_start * width - start)[position_cloud]
+    slot = torch.empty_like(order).scatter_(0, order, place)
     masked = any(n < width for n in counts if n)
     return Patches(table, slot, filled if masked else None)

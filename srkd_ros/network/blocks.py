@@ -102,15 +102,21 @@ class Pooling(nn.Module):
         self.norm = batch_norm(out_channels)
         self.activation = nn.GELU()
 
-    def forward(self, x: Tensor, coarse: Level) -> Tensor:
+    def forward(self, x: Tensor, fine: Level, coarse: Level) -> Tensor:
         """Fine features [V, C_in] to coarse features [Vp, C_out]."""
-        return self.activation(self.norm(max_over_children(self.linear(x), coarse)))
+        return self.activation(self.norm(max_over_children(self.linear(x), fine, coarse)))
 
 
-def max_over_children(x: Tensor, coarse: Level) -> Tensor:
-    """Maximum of fine features [V, C] over each coarse voxel's children [Vp, 8]: [Vp, C]. Missing children are V."""
-    assert coarse.children is not None
-    padded = torch.cat([x, x.new_full((1, x.shape[1]), -torch.inf)])
+def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
+    """Maximum of fine features [V, C] over the children of each coarse voxel: [Vp, C].
+
+    By the children table [Vp, 8] where the geometry has it (engines know no scatter with a reduction), else by scatter.
+    """
+    if coarse.children is None:
+        assert fine.parents is not None
+        lowest = x.new_full((len(coarse), x.shape[1]), -torch.inf)
+        return lowest.scatter_reduce(0, fine.parents[:, None].expand(-1, x.shape[1]), x, "amax")
+    padded = torch.cat([x, x.new_full((1, x.shape[1]), -torch.inf)])  # a missing child is row V
     return padded.index_select(0, coarse.children.reshape(-1)).view(-1, 8, x.shape[1]).amax(1)
 
 

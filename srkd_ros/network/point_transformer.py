@@ -101,7 +101,7 @@ class PointTransformer(nn.Module):
         encoder: list[Tensor] = []
         for number, stage in enumerate(self.encoder):
             if stage.transition is not None:
-                x = stage.transition(x, levels[number])
+                x = stage.transition(x, levels[number - 1], levels[number])
             x = _run(stage, x, levels[number])
             encoder.append(x)
         decoder: list[Tensor] = []
