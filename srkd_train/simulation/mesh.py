@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,7 +46,7 @@ def make(triangles: np.ndarray, raw_id: int, reflectivity: float | np.ndarray, k
     return Mesh(
         np.ascontiguousarray(triangles, np.float32),
         np.full(count, raw_id, np.uint32),
-        np.broadcast_to(np.asarray(reflectivity, np.float32), count).copy(),
+        np.full(count, reflectivity, np.float32),
         np.full(count, kind, np.uint8),
     )
 
@@ -111,16 +113,27 @@ def tube(
 ) -> Mesh:
     """A tapered cylinder with its two caps, from start to end."""
     a, b = np.asarray(start, float), np.asarray(end, float)
-    axis = (b - a) / np.linalg.norm(b - a)
-    u = np.cross(axis, [0.0, 0.0, 1.0] if abs(axis[2]) < 0.9 else [1.0, 0.0, 0.0])
-    u /= np.linalg.norm(u)
+    (x, y, z), length = b - a, math.dist(a, b)
+    x, y, z = x / length, y / length, z / length
+    # Two unit vectors across the axis: u level (or along x for an upright axis), v = axis x u.
+    level = math.hypot(x, y)
+    ux, uy = (y / level, -x / level) if level > 0.01 else (1.0, 0.0)
+    across = np.array([[ux, uy, 0.0], [-z * uy, z * ux, x * uy - y * ux]])
+    circle, faces = _tube_pattern(sides)
+    ring = circle @ across
+    vertices = np.concatenate([a + radius * ring, b + (radius if end_radius is None else end_radius) * ring, [a, b]])
+    return make(vertices[faces], raw_id, reflectivity, kind)
+
+
+@cache
+def _tube_pattern(sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """The unit circle [sides, 2], and the triangles of wall and caps over low ring, high ring, two centres."""
     angle = np.arange(sides) * (2 * np.pi / sides)
-    ring = np.cos(angle)[:, None] * u + np.sin(angle)[:, None] * np.cross(axis, u)
-    low, high = a + radius * ring, b + (radius if end_radius is None else end_radius) * ring
-    after = np.roll(np.arange(sides), -1)
-    wall = quads(np.stack([low, low[after], high[after], high], 1))
-    caps = [np.stack([np.broadcast_to(c, r.shape), r, r[after]], 1) for c, r in ((a, low), (b, high))]
-    return make(np.concatenate([wall, *caps]), raw_id, reflectivity, kind)
+    low = np.arange(sides)
+    after, high = np.roll(low, -1), low + sides
+    wall = np.concatenate([np.stack([low, after, after + sides], 1), np.stack([low, after + sides, high], 1)])
+    caps = [np.stack([np.full(sides, 2 * sides + k), low + k * sides, after + k * sides], 1) for k in (0, 1)]
+    return np.stack([np.cos(angle), np.sin(angle)], 1), np.concatenate([wall, *caps])
 
 
 def leaves(

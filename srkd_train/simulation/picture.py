@@ -47,7 +47,7 @@ def draw(scan: SimulatedScan, path: Path, title: str) -> None:
     top.scatter(*image[order].T, s=size, c=labels.palette[classes[order]] / 255.0, linewidths=0)
     top.set(xlim=(-0.85, 0.85), ylim=(-0.5, 0.32))
     bottom.scatter(xyz[:, 0], xyz[:, 1], s=0.7, c=np.sqrt(intensity), cmap="turbo", vmin=0, vmax=0.9, linewidths=0)
-    bottom.set(xlim=(-50, 50), ylim=(-29, 29))
+    bottom.set(xlim=(-50, 50), ylim=(-27, 27))
     for axis in (top, bottom):
         axis.set_aspect("equal")
         axis.set_facecolor(BACKGROUND)
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sensor", default="os1-128")
-    parser.add_argument("--style", default="downtown")
+    parser.add_argument("--style", default="residential")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--index", type=int, default=3)
     parser.add_argument("--time", type=float, default=8.0)
