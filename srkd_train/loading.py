@@ -17,7 +17,8 @@ from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_train.batches import RawBatch, collate
 from srkd_train.config import DataConfig
-from srkd_train.datasets import Scan, ScanDataset
+from srkd_train.datasets import Scan, ScanDataset, open_dataset
+from srkd_train.datasets.combine import guess_intensity_scale
 
 Key = tuple[int, int, int]
 
@@ -82,10 +83,7 @@ class Source(Dataset):
 
 def intensity_scale(dataset: ScanDataset, scan: Scan) -> float:
     """The dataset's scale, or, where it is 0 (bags of unknown drivers), what the scan suggests."""
-    if dataset.intensity_scale > 0:
-        return dataset.intensity_scale
-    highest = float(np.quantile(scan.intensity, 0.999)) if scan.intensity is not None and len(scan.intensity) else 1.0
-    return 1.0 if highest <= 1 else 255.0 if highest <= 255 else 65535.0
+    return dataset.intensity_scale if dataset.intensity_scale > 0 else guess_intensity_scale(scan)
 
 
 def evenly_spread(total: int, count: int) -> np.ndarray:
@@ -163,14 +161,12 @@ class _Collate:
 
 def open_sources(data: DataConfig) -> tuple[Source, Source | None]:
     """Training and validation scans of a configuration; no validation without `data.val`. SrkdError in one line."""
-    from srkd_train.datasets import open_dataset  # type: ignore[attr-defined]
-
     options: dict[str, Any] = dict(data.options)
     if data.labels:
         options["labels"] = LabelSet.load(data.labels)
     train = [open_dataset(data.kind, data.root, data.train, **options)]
     for bag in data.unlabelled:
-        bag_options = {"topic": data.unlabelled_topic or None, "intensity_scale": data.unlabelled_scale}
+        bag_options: dict[str, Any] = {"topic": data.unlabelled_topic or None, "intensity_scale": data.unlabelled_scale}
         train.append(open_dataset("bag", bag, "train", labels=train[0].labels, **bag_options))
     source = Source(train, data.label_share, data.keep_unlabelled, data.on_corrupt)
     if not data.val:

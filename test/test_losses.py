@@ -56,7 +56,7 @@ def test_lovasz_is_the_mean_over_classes_of_the_jaccard_extension():
     for c in sorted(set(y)):
         truth = {n for n in range(len(y)) if y[n] == c}
         error = np.where(y == c, 1 - p[:, c], p[:, c])
-        value, wrong = 0.0, set()
+        value, wrong = 0.0, set[int]()
         for n in np.argsort(-error):  # eq. 8: sum of m_i times the discrete gradient
             value += error[n] * (jaccard_loss(truth, wrong | {n}) - jaccard_loss(truth, wrong))
             wrong |= {n}

@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""`srkd-train eval`: students (and a teacher beside them) against the ground truth of a dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from srkd_ros.errors import DataError
+from srkd_ros.metrics import Confusion, summary
+from srkd_ros.segmenter import Segmenter
+from srkd_train.datasets import ScanDataset, open_dataset
+from srkd_train.datasets.combine import guess_intensity_scale
+from srkd_train.loading import evenly_spread
+from srkd_train.teacher import check_labels
+
+
+@dataclass
+class EvaluationOptions:
+    """What to evaluate on, and how."""
+
+    kind: str = "semantic_kitti"
+    split: str = "val"
+    labels: str = ""  # label set; empty: the model's
+    scans: int = 0  # evenly spread; 0 all
+    tta: bool = False  # test-time augmentation beside the single pass
+    device: str = "auto"
+    runtime: str = "auto"
+    picture: Path | None = None  # confusion matrix of the first model
+
+
+def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, console: Console) -> dict[str, Any]:
+    """Metrics of each model, as plain numbers: {"data": ..., "models": [{"model", "mode", "miou", ...}]}.
+
+    DataError or ModelError in one line if something cannot be read or does not fit.
+    """
+    segmenters = [Segmenter.load(m, options.runtime, options.device) for m in models]
+    labels = options.labels or segmenters[0].labels
+    dataset = open_dataset(options.kind, data, options.split, labels=labels)
+    for segmenter in segmenters:
+        check_labels(segmenter.manifest, dataset.labels, str(segmenter.path))
+    chosen = evenly_spread(len(dataset), min(options.scans or len(dataset), len(dataset)))
+    results = []
+    for segmenter in segmenters:
+        for mode in ("single pass", "tta") if options.tta else ("single pass",):
+            results.append(_evaluate_one(segmenter, dataset, chosen, mode, console))
+    document = {
+        "data": {"path": str(data), "kind": options.kind, "split": options.split, "scans": len(chosen)},
+        "models": results,
+    }
+    print_tables(document, dataset.labels.names, console)
+    if options.picture:
+        confusion_picture(results[0], options.picture)
+        console.print(f"confusion matrix: {options.picture}", highlight=False, soft_wrap=True)
+    return document
+
+
+def _evaluate_one(
+    segmenter: Segmenter, dataset: ScanDataset, chosen: np.ndarray, mode: str, console: Console
+) -> dict[str, Any]:
+    confusion = Confusion(len(dataset.labels))
+    label = f"{segmenter.path.name}, {mode}"
+    for index in track(chosen.tolist(), description=label, console=console, transient=True):
+        scan = dataset[index]
+        if scan.labels is None:
+            raise DataError(f"{scan.name}: has no labels to evaluate against; choose a labelled split")
+        segmenter.intensity_scale = dataset.intensity_scale or guess_intensity_scale(scan)
+        if mode == "tta":
+            from srkd_train.tta import predict  # type: ignore[import-not-found, unused-ignore]
+
+            prediction = predict(segmenter, scan.xyz, scan.intensity, scan.extra)[0]
+        else:
+            prediction = segmenter(scan.xyz, scan.intensity, scan.extra).labels
+        confusion.add(scan.labels, prediction, np.linalg.norm(scan.xyz, axis=1))
+    if not confusion.counts.sum():
+        raise DataError("not one labelled point in the split; choose another, or other labels")
+    return {
+        "model": str(segmenter.path),
+        "mode": mode,
+        "runtime": segmenter.runtime,
+        "device": str(segmenter.device),
+        "parameters": segmenter.manifest.provenance.get("parameters"),
+        **summary(confusion, dataset.labels.names),
+    }
+
+
+def print_tables(document: dict[str, Any], names: Sequence[str], console: Console) -> None:
+    """IoU by class and mIoU by range, a column a model."""
+    results = document["models"]
+    titles = [Path(r["model"]).stem + ("" if r["mode"] == "single pass" else f", {r['mode']}") for r in results]
+    table = Table(title=f"IoU in percent, {document['data']['scans']} scans", title_justify="left")
+    table.add_column("class")
+    for title in titles:
+        table.add_column(title, justify="right")
+    table.add_column("points", justify="right")
+    for name in names:
+        points = results[0]["per_class"][name]["points"]
+        if points:
+            table.add_row(name, *(_percent(r["per_class"][name]["iou"]) for r in results), f"{points:,}")
+    table.add_section()
+    table.add_row("[bold]mIoU", *(f"[bold]{_percent(r['miou'])}" for r in results), f"{results[0]['points']:,}")
+    table.add_row("accuracy", *(_percent(r["accuracy"]) for r in results), "")
+    table.add_section()
+    for i, bin_ in enumerate(results[0]["by_range"]):
+        end = "and more" if bin_["to_m"] is None else f"to {bin_['to_m']:g}"
+        row = f"mIoU {bin_['from_m']:g} {end} m"
+        table.add_row(row, *(_percent(r["by_range"][i]["miou"]) for r in results), f"{bin_['points']:,}")
+    console.print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def confusion_picture(result: dict[str, Any], path: Path) -> None:
+    """A picture of the confusion matrix, rows normalised: what each class is taken for."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    counts = np.array(result["confusion"]["counts"], np.float64)
+    columns = result["confusion"]["columns"]
+    present = counts.sum(1) > 0
+    share = counts[present] / counts[present].sum(1, keepdims=True)
+    rows = [name for name, there in zip(columns, present, strict=False) if there]
+    shown = np.append(present, counts[:, -1].sum() > 0)
+    share, columns = share[:, shown], [name for name, there in zip(columns, shown, strict=True) if there]
+    size = 2.2 + 0.42 * len(columns)
+    figure, axes = plt.subplots(figsize=(size, 1.4 + 0.42 * len(rows)), layout="constrained")
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            if share[i, j] >= 0.005:
+                axes.text(
+                    j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=8,
+                    color="white" if share[i, j] > 0.5 else "black",
+                )  # fmt: skip
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("truth")
+    axes.set_title(
+        f"{Path(result['model']).stem}: share of a class's points in percent, mIoU {_percent(result['miou'])}"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix or '.png'}")
+    figure.savefig(temporary, dpi=130)
+    plt.close(figure)
+    os.replace(temporary, path)
+
+
+def write_json(document: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
+    os.replace(temporary, path)
