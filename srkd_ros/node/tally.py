@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Tally: everything the node counts about its clouds, shared by the thread that receives and the one that labels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from srkd_ros.node.stream import Latencies, LossDetector, Rate
+
+
+@dataclass
+class Arrival:
+    """A cloud as it came in."""
+
+    message: Any
+    received: float  # time.perf_counter()
+
+
+@dataclass
+class Tally:
+    """Counters and meters of one activation. Each field has one writer; readers take it as it is."""
+
+    received: Rate = field(default_factory=Rate)
+    published: Rate = field(default_factory=Rate)
+    replaced: Rate = field(default_factory=Rate)  # dropped because a newer cloud came
+    refused: Rate = field(default_factory=Rate)  # malformed
+    failed: Rate = field(default_factory=Rate)  # errors of ours, out of memory included
+    idle: int = 0  # not labelled because nobody subscribes
+    latencies: Latencies = field(default_factory=Latencies)
+    loss: LossDetector = field(default_factory=LossDetector)
+    since: float = field(default_factory=time.perf_counter)
+    last_error: str = ""
+    stamp_note: str = ""  # why the latency from the stamp is unknown
+    frame: str = ""
+    fields: tuple[str, ...] = ()
+    intensity_field: str | None = None
+    points: int = 0
+    voxels: int = 0
+    unlabelled: float = 0.0  # share of the last cloud
+
+    def arrived(self, message: Any, now: float) -> bool:
+        """Count a message; True if another stream begins with it: other frame or other fields."""
+        self.received.tick(now)
+        stamp = message.header.stamp
+        self.loss.add(stamp.sec * 10**9 + stamp.nanosec)
+        names = tuple(f.name for f in message.fields)
+        frame = message.header.frame_id
+        changed = bool(self.fields) and (names, frame) != (self.fields, self.frame)
+        self.fields, self.frame = names, frame
+        return changed
