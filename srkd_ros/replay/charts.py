@@ -140,7 +140,7 @@ def heatmap(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> 
     kept = [i for i in range(len(rows)) if counts[i].sum()]
     used = [j for j in range(len(columns)) if counts[:, j].sum() or j in kept]
     cell, left, top = 26, 104, 96
-    width, height = left + cell * len(used) + 8, top + cell * len(kept) + 8
+    width, height = left + cell * len(used) + 56, top + cell * len(kept) + 8
     out = []
     for x, j in enumerate(used):
         at = left + cell * (x + 0.5) + 4

@@ -10,12 +10,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from rich.console import Console
 
 from srkd_ros import __version__
 from srkd_ros.errors import SrkdError
+from srkd_ros.replay.arguments import ExamplesFirst, OneLine, factor, positive, seconds, shard
 
 EXAMPLES = """\
 examples:
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _replay(given: argparse.Namespace) -> int:
+    from srkd_ros.replay import results
     from srkd_ros.replay.pipeline import Options, replay
     from srkd_ros.replay.source import Selection
     from srkd_ros.replay.table import print_summary
@@ -83,18 +84,8 @@ def _replay(given: argparse.Namespace) -> int:
     folder = replay(options, console)
     document = json.loads((folder / "metrics.json").read_text())
     print_summary(document, folder, console)
-    write_copy(document, given.json)
+    results.write_copy(document, given.json)
     return 0
-
-
-def write_copy(document: dict[str, Any], target: str | None) -> None:
-    """The metrics for --json: a file, or standard output for "-"."""
-    from srkd_ros.replay import results
-
-    if target == "-":
-        sys.stdout.write(results.to_json(document))
-    elif target:
-        results.write_json(Path(target), document)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -145,51 +136,6 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("-h", "--help", action="help", help="this text")
     g.add_argument("--version", action="version", version=f"srkd-replay {__version__}")
     return p
-
-
-class OneLine(argparse.ArgumentParser):
-    """Says what is wrong in one line, without repeating the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
-
-
-class ExamplesFirst(argparse.RawDescriptionHelpFormatter):
-    """Leaves the examples above the options as they are written."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=34, width=110)
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a time in seconds from the first cloud on")
-    return value
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def factor(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive factor")
-    return value
-
-
-def shard(text: str) -> tuple[int, int]:
-    try:
-        i, n = (int(part) for part in text.split("/"))
-    except ValueError:
-        i, n = -1, 0
-    if not 0 <= i < n:
-        raise argparse.ArgumentTypeError(f"{text} is not of the form I/N with 0 <= I < N, such as 0/4")
-    return i, n
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import resource
 import sys
@@ -76,6 +77,7 @@ def identity(model: Model) -> dict[str, Any]:
         "classes": list(s.labels.names),
         "colors": s.labels.colors.tolist(),
         "voxel_size_m": s.manifest.preprocessing.voxel_size,
+        "training_statistics": dataclasses.asdict(s.manifest.statistics),
         "intensity_scale": s.resolved_intensity_scale,
         "segmented_topic": model.topic,
     }

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
 from srkd_ros.replay import birdseye
-from srkd_ros.replay.results import read_table, replacing
+from srkd_ros.replay.results import read_table, replacing, write_json
 from srkd_ros.replay.truth import class_ids, translation
 
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ class Frame:
     seconds: float  # since the run's first cloud
     half: float  # metres from the middle to the picture's side
     pictures: list[tuple[str, bytes]] = field(default_factory=list)  # (caption, PNG)
+
+    def file(self, caption: str) -> str:
+        return f"{self.title}_{caption.replace(' ', '_').replace('/', '_')}.png"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For pictures/index.json: the pictures are named, not included."""
+        files = {caption: self.file(caption) for caption, _ in self.pictures}
+        return {**{k: v for k, v in vars(self).items() if k != "pictures"}, "pictures": files}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], folder: Path) -> Frame:
+        pictures = [(caption, (folder / file).read_bytes()) for caption, file in data["pictures"].items()]
+        return cls(**{**data, "pictures": pictures})
 
 
 def chosen_frames(run: Run) -> list[Frame]:
@@ -58,8 +72,9 @@ def chosen_frames(run: Run) -> list[Frame]:
     folder.mkdir(exist_ok=True)
     for frame in frames:
         for caption, png in frame.pictures:
-            with replacing(folder / f"{frame.title}_{caption.replace(' ', '_').replace('/', '_')}.png", "wb") as file:
+            with replacing(folder / frame.file(caption), "wb") as file:
                 file.write(png)
+    write_json(folder / "index.json", [frame.to_dict() for frame in frames])
     return frames
 
 

@@ -67,7 +67,8 @@ figure { margin:0 }
 img { width:100%; display:block; border-radius:8px; background:#0e1218 }
 figcaption { color:var(--ink2); font-size:13px; margin-top:5px }
 .charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(420px,1fr)); gap:22px 30px; align-items:start }
-.square svg { max-width:400px }
+.charts svg { max-width:640px }
+.charts .square svg { max-width:400px }
 svg { width:100%; height:auto; display:block }
 svg text { fill:var(--ink2); font-size:12px }
 svg .label { fill:var(--ink) }

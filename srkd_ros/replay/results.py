@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,9 +55,22 @@ def write_json(path: Path, data: Any) -> None:
         file.write(to_json(data))
 
 
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def write_copy(document: Any, target: str | None) -> None:
+    """The metrics for --json: a file, or standard output for "-"."""
+    if target == "-":
+        sys.stdout.write(to_json(document))
+    elif target:
+        write_json(Path(target), document)
+
+
 def to_json(data: Any) -> str:
-    """Indented, except that lists of numbers stay on one line each."""
-    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+    """Indented; lists of plain numbers stay on one line each."""
+    text = json.dumps(data, indent=2, allow_nan=False)
+    return re.sub(r"\[[-+0-9.eE,\s]+\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
 def new_folder(root: Path, suffix: str = "") -> Path:
