@@ -15,7 +15,7 @@ from srkd_ros.labels import LabelSet
 
 
 def class_shares(folder: Path, labels: LabelSet) -> tuple[np.ndarray, np.ndarray]:
-    """By class, the last being "ignored": share of all points, float64 [C + 1]; number of sequences with it, int [C + 1]."""
+    """By class, "ignored" last: share of all points, float64 [C + 1]; sequences that have it, int64 [C + 1]."""
     counts = []
     for sequence in sorted((folder / "sequences").glob("[0-9]*")):
         raw = [np.fromfile(path, "<u4") for path in sorted(sequence.glob("labels/*.label"))]

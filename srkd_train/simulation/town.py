@@ -57,8 +57,8 @@ STYLES: dict[str, Style] = {
         {"verge": 0.8, "park": 0.12, "lot": 0.08}, (170, 260), 10.5, 45,
     ),
 }  # fmt: skip
-ORDER = ("residential", "park", "highway", "downtown", "downtown", "highway", "residential", "downtown")
-"""Style of sequence i, modulo eight: any last quarter, held out, has styles that the others have too."""
+ORDER = ("residential", "downtown", "park", "highway")
+"""Styles in the order in which the towns of a split take them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Town:
 
 
 def build_town(seed: int, index: int = 0, length: float = 200.0, style: str | None = None) -> Town:
-    """The town number index of a seed. The same arguments give the same triangles; style None: ORDER's."""
+    """The town number index of a seed. The same arguments give the same triangles; style None: by turns."""
     name = style or ORDER[index % len(ORDER)]
     kind = STYLES[name]
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))

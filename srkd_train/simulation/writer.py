@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from srkd_train.simulation.scanner import SimulatedScan, simulate_scan
 from srkd_train.simulation.sensors import Sensor, sensor_model
 from srkd_train.simulation.town import ORDER, STYLES, build_town
 
-VERSION = 1
+VERSION = 2
 """Of the generator: raise it whenever the same settings give other bytes, so that old folders are not resumed."""
 
 
@@ -73,8 +74,10 @@ def synthesize(
     with Progress(disable=not progress) as bars:
         task = bars.add_task(f"synthesizing {sensor}", total=sequences * scans)
         for index, name in enumerate(names):
-            for _ in _sequence(out / "sequences" / name, index, model, scans, seed, stride, bag):
-                bars.advance(task)
+            # Each split begins with the first style anew: no held-out style is one that training has not seen.
+            style = ORDER[(index if index < sequences - held_out else index - sequences + held_out) % len(ORDER)]
+            folder = out / "sequences" / name
+            _sequence(folder, index, style, model, scans, seed, stride, bag, lambda: bars.advance(task))
     return out
 
 
@@ -97,21 +100,30 @@ def _claim(out: Path, settings: dict) -> None:
     _replace(note, (json.dumps(settings, indent=1) + "\n").encode())
 
 
-def _sequence(folder: Path, index: int, sensor: Sensor, scans: int, seed: int, stride: int, bag: bool):
-    """Write what is missing of one sequence; yields once a scan."""
+def _sequence(
+    folder: Path,
+    index: int,
+    style: str,
+    sensor: Sensor,
+    scans: int,
+    seed: int,
+    stride: int,
+    bag: bool,
+    done: Callable[[], None],
+) -> None:
+    """Write what is missing of one sequence; calls done once a scan."""
     clouds, labels, truth = folder / "velodyne", folder / "labels", folder / "bag_labels"
     times = np.arange(scans) * (stride / sensor.rate)
-    missing = [
-        i for i in range(scans) if not (clouds / f"{i:06d}.bin").is_file() or not (labels / f"{i:06d}.label").is_file()
-    ]
-    whole_bag = not bag or (folder / "bag" / "metadata.yaml").is_file()
-    if not missing and whole_bag and (folder / "times.txt").is_file():
-        yield from range(scans)
+    files = [(clouds / f"{i:06d}.bin", labels / f"{i:06d}.label") for i in range(scans)]
+    missing = {i for i, pair in enumerate(files) if not all(path.is_file() for path in pair)}
+    make_bag = bag and not (folder / "bag" / "metadata.yaml").is_file()
+    if not missing and not make_bag and (folder / "times.txt").is_file():
+        for _ in range(scans):
+            done()
         return
     clouds.mkdir(parents=True, exist_ok=True)
     labels.mkdir(exist_ok=True)
-    speed = STYLES[ORDER[index % len(ORDER)]].speed
-    town = build_town(seed, index, speed * float(times[-1]) + 20.0)
+    town = build_town(seed, index, STYLES[style].speed * float(times[-1]) + 20.0, style)
     first = town.pose(0.0)
     identity = "1 0 0 0 0 1 0 0 0 0 1 0"
     _replace(folder / "calib.txt", "".join(f"{k}: {identity}\n" for k in ("P0", "P1", "P2", "P3", "Tr")).encode())
@@ -120,27 +132,23 @@ def _sequence(folder: Path, index: int, sensor: Sensor, scans: int, seed: int, s
         folder / "poses.txt", "".join(" ".join(f"{v:.9e}" for v in p[:3].ravel()) + "\n" for p in relative).encode()
     )
 
-    def sweep(i: int) -> SimulatedScan:
-        return simulate_scan(town, sensor, float(times[i]), seed=(seed * 1009 + index) * 100_003 + i)
+    def sweeps() -> Iterator[SimulatedScan]:
+        """Simulate, and write the files of each sweep before it is handed on."""
+        for i, time in enumerate(times):
+            if i in missing or make_bag:
+                scan = simulate_scan(town, sensor, float(time), seed=(seed * 1009 + index) * 100_003 + i)
+                _write_scan(scan, *files[i])
+                if make_bag:
+                    _replace(truth / f"{i:06d}.label", scan.raw_ids.astype("<u4").tobytes())
+                yield scan
+            done()
 
-    def clouds_of_bag():
+    if make_bag:
         truth.mkdir(exist_ok=True)
-        for i in range(scans):
-            scan = sweep(i)
-            _write_scan(scan, clouds / f"{i:06d}.bin", labels / f"{i:06d}.label")
-            _replace(truth / f"{i:06d}.label", scan.raw_ids.astype("<u4").tobytes())
-            done.append(i)
-            yield scan
-
-    if not whole_bag:
-        done: list[int] = []
-        write_bag(folder / "bag", clouds_of_bag(), sensor, seed=seed)
-        yield from done
+        write_bag(folder / "bag", sweeps(), sensor, seed=seed)
     else:
-        for i in range(scans):
-            if i in missing:
-                _write_scan(sweep(i), clouds / f"{i:06d}.bin", labels / f"{i:06d}.label")
-            yield i
+        for _ in sweeps():
+            pass
     _replace(folder / "times.txt", "".join(f"{t:.6e}\n" for t in times).encode())
 
 
