@@ -1,0 +1,265 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Datasets in SemanticKITTI's, RELLIS-3D's and ScanNet's formats, damaged ones, and datasets made of datasets."""
+
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from srkd_ros.errors import ConfigError, DataError
+from srkd_ros.labels import LabelSet, available
+from srkd_train.datasets import open_dataset
+from srkd_train.datasets.combine import Concat, guess_intensity_scale
+
+RAW_IDS = np.array([0, 10, 40, 50, 70, 252], np.uint32)
+
+
+def write_scan(folder, stem, points=50, seed=0, labels=True):
+    """A scan in SemanticKITTI's format; returns (points [N, 4], raw ids [N])."""
+    rng = np.random.default_rng(seed)
+    data, raw = rng.normal(size=(points, 4)).astype("<f4"), rng.choice(RAW_IDS, points)
+    (folder / "velodyne").mkdir(parents=True, exist_ok=True)
+    data.tofile(folder / "velodyne" / f"{stem}.bin")
+    if labels:
+        (folder / "labels").mkdir(exist_ok=True)
+        (raw | rng.integers(0, 99, points).astype(np.uint32) << 16).astype("<u4").tofile(
+            folder / "labels" / f"{stem}.label"
+        )
+    return data, raw
+
+
+@pytest.fixture
+def kitti(tmp_path):
+    """Sequences 00, 01 (train), 08 (val) and 11 (test, without labels), two scans each."""
+    for sequence in ("00", "01", "08", "11"):
+        for i in range(2):
+            write_scan(tmp_path / "sequences" / sequence, f"{i:06d}", seed=i, labels=sequence != "11")
+    return tmp_path
+
+
+def test_semantic_kitti_splits_and_values(kitti):
+    train = open_dataset("semantic_kitti", kitti)
+    assert [s.name for s in train] == ["00/000000", "00/000001", "01/000000", "01/000001"]
+    assert [s.name for s in open_dataset("semantic_kitti", kitti, "val")] == ["08/000000", "08/000001"]
+    assert len(open_dataset("semantic_kitti", kitti, "all")) == 8
+    assert [s.name[:2] for s in open_dataset("semantic_kitti", kitti, "08,00")] == ["08", "08", "00", "00"]
+    assert len(open_dataset("semantic_kitti", kitti, [1])) == 2
+    assert open_dataset("semantic_kitti", kitti, "test")[0].labels is None
+    data, raw = write_scan(kitti / "sequences" / "00", "000000", seed=7)
+    scan = train[0]
+    np.testing.assert_array_equal(scan.xyz, data[:, :3])
+    np.testing.assert_array_equal(scan.intensity, data[:, 3])
+    np.testing.assert_array_equal(scan.labels, LabelSet.load("semantickitti").from_raw(raw))
+    assert (scan.xyz.dtype, scan.intensity.dtype, scan.labels.dtype) == (np.float32, np.float32, np.uint8)
+    assert set(scan.labels) == {255, 0, 8, 12, 14}
+    assert train[-1].name == "01/000001"
+    with pytest.raises(IndexError):
+        train[4]
+
+
+@pytest.mark.parametrize("place", ["dataset/sequences", "sequences", ".", "only"])
+def test_semantic_kitti_is_found_where_it_lies(tmp_path, place):
+    folder = tmp_path / "05" if place == "only" else tmp_path / place / "05"
+    write_scan(folder, "000000")
+    root = folder if place == "only" else tmp_path
+    assert open_dataset("semantic_kitti", root)[0].name == "05/000000"
+
+
+def test_dataset_yaml_rules(kitti):
+    about = {"labels": "semantickitti", "intensity_scale": 255.0, "split": {"train": ["11"], "val": ["01"]}}
+    (kitti / "dataset.yaml").write_text(yaml.safe_dump(about))
+    dataset = open_dataset("semantic_kitti", kitti, "train")
+    assert (dataset[0].name, dataset.intensity_scale) == ("11/000000", 255.0)
+    assert open_dataset("semantic_kitti", kitti, "val", intensity_scale=2.0).intensity_scale == 2.0
+    assert open_dataset("semantic_kitti", kitti, "val", labels="rellis3d").labels.name == "rellis3d"
+    (kitti / "dataset.yaml").write_text("- a list")
+    with pytest.raises(DataError, match=r"dataset\.yaml: expected a mapping"):
+        open_dataset("semantic_kitti", kitti)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("semantic_kitti", "missing"), "missing: no such folder"),
+        (("semantic_kitti", "sequences/00/velodyne/000000.bin"), "000000.bin: not a folder"),
+        (("semantic_kitti", "sequences/00/labels"), "not in SemanticKITTI's layout"),
+        (("semantic_kitti", ".", "33"), "no split or sequence '33'; it has train, val, test, 00, 01, 08, 11"),
+        (("nuscenes", "."), r"no tables of nuScenes; expected .*v1\.0-trainval"),
+        (("scannet", "."), "no rooms in train/"),
+        (("bag", "."), "no bag in it"),
+        (("bag", "missing"), "no such bag or folder"),
+    ],
+)
+def test_what_is_no_dataset_is_said_in_one_line(kitti, arguments, said):
+    kind, root, *rest = arguments
+    with pytest.raises(DataError, match=said) as caught:
+        open_dataset(kind, kitti / root, *rest)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_kinds_and_options(kitti):
+    with pytest.raises(ConfigError, match="no kind of dataset 'kitti'; there are semantic_kitti"):
+        open_dataset("kitti", kitti)
+    with pytest.raises(ConfigError, match="has no option 'topic'; it has labels, intensity_scale"):
+        open_dataset("semantic_kitti", kitti, topic="/points")
+    with pytest.raises(ConfigError, match="on_bad is 'maybe'"):
+        open_dataset("semantic_kitti", kitti, on_bad="maybe")
+
+
+def damage(folder, how):
+    scan, label = folder / "velodyne/000000.bin", folder / "labels/000000.label"
+    match how:
+        case "cut off":
+            scan.write_bytes(scan.read_bytes()[:-3])
+        case "empty":
+            scan.write_bytes(b"")
+        case "labels cut off":
+            label.write_bytes(label.read_bytes()[:-4])
+        case "no labels":
+            label.unlink()
+        case "nan":
+            np.full((50, 4), np.nan, "<f4").tofile(scan)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("cut off", r"000000\.bin: 797 bytes, not a whole number of points of 16 bytes"),
+        ("empty", r"000000\.bin: 0 bytes"),
+        ("labels cut off", r"000000\.label: 49 labels for 50 points"),
+        ("no labels", r"000000\.label: No such file"),
+        ("nan", r"000000\.bin: not one finite point"),
+    ],
+)
+def test_a_damaged_scan_is_named_and_refused_or_skipped(kitti, how, said):
+    damage(kitti / "sequences/00", how)
+    with pytest.raises(DataError, match=said):
+        open_dataset("semantic_kitti", kitti)[0]
+    tolerant = open_dataset("semantic_kitti", kitti, on_bad="skip")
+    assert [tolerant[i].name for i in range(4)] == ["00/000001", "00/000001", "01/000000", "01/000001"]
+    assert list(tolerant.bad) == [0]
+    assert len(tolerant) == 4
+
+
+def test_nothing_but_damaged_scans(kitti):
+    for name in ("000000", "000001"):
+        (kitti / f"sequences/08/velodyne/{name}.bin").write_bytes(b"123")
+    tolerant = open_dataset("semantic_kitti", kitti, "val", on_bad="skip")
+    with pytest.raises(DataError, match=r"not one of 2 scans can be read; the first: .*000001\.bin: 3 bytes"):
+        tolerant[1]
+
+
+def test_many_scans_open_quickly(tmp_path):
+    folder = tmp_path / "sequences/00/velodyne"
+    folder.mkdir(parents=True)
+    for i in range(5000):
+        (folder / f"{i:06d}.bin").touch()
+    begin = time.perf_counter()
+    assert len(open_dataset("semantic_kitti", tmp_path)) == 5000
+    assert time.perf_counter() - begin < 1.0
+
+
+def test_concatenation_scales_intensities(kitti):
+    first = open_dataset("semantic_kitti", kitti, "00")
+    second = open_dataset("semantic_kitti", kitti, "08", intensity_scale=4.0)
+    both = Concat([first, second])
+    assert [s.name for s in both] == ["00/000000", "00/000001", "08/000000", "08/000001"]
+    np.testing.assert_array_equal(both[0].intensity, first[0].intensity)
+    np.testing.assert_allclose(both[-1].intensity * 4, second[1].intensity)
+    assert both.intensity_scale == 1.0
+    with pytest.raises(ConfigError, match="'semantickitti' and 'rellis3d' differ"):
+        Concat([first, open_dataset("semantic_kitti", kitti, "00", labels="rellis3d")])
+
+
+def test_guessed_intensity_scale(kitti):
+    scan = open_dataset("semantic_kitti", kitti)[0]
+    for highest, expected in ((0.9, 1.0), (200, 255.0), (3000, 65535.0)):
+        scan.intensity = np.linspace(0, highest, 50, dtype=np.float32)
+        assert guess_intensity_scale(scan) == expected
+
+
+def test_rellis3d_as_downloaded(tmp_path):
+    scans, labels = "os1_cloud_node_kitti_bin", "os1_cloud_node_semantickitti_label_id"
+    for sequence in ("00000", "00001"):
+        data, _ = write_scan(tmp_path / "x", "000104")
+        for name in (scans, labels):
+            (tmp_path / sequence / name).mkdir(parents=True)
+        data.tofile(tmp_path / sequence / scans / "000104.bin")
+        np.full(50, 3, "<u4").tofile(tmp_path / sequence / labels / "000104.label")
+    (tmp_path / "pt_train.lst").write_text(f"00001/{scans}/000104.bin 00001/{labels}/000104.label\n")
+    dataset = open_dataset("rellis3d", tmp_path, "train")
+    assert [s.name for s in dataset] == ["00001/000104"]
+    assert set(dataset[0].labels) == {dataset.labels.index("grass")}
+    assert [s.name for s in open_dataset("rellis3d", tmp_path, "all")] == ["00000/000104", "00001/000104"]
+    with pytest.raises(DataError, match=r"pt_val\.lst: no such list"):
+        open_dataset("rellis3d", tmp_path, "val")
+    (tmp_path / "pt_val.lst").write_text("one\n")
+    with pytest.raises(DataError, match="line 1 does not hold the two paths"):
+        open_dataset("rellis3d", tmp_path, "val")
+
+
+def test_real_rellis3d_scan(shared_data):
+    for kind, options in (("rellis3d", {}), ("semantic_kitti", {"labels": "rellis3d"})):
+        dataset = open_dataset(kind, shared_data / "rellis3d", "train", **options)
+        scan = dataset[0]
+        assert (len(dataset), scan.name, scan.xyz.shape) == (1, "00/000104", (131072, 3))
+        assert np.count_nonzero(np.abs(scan.xyz).sum(1) == 0) == 53364
+        assert 0.011 < scan.intensity.max() < 0.0116
+        present = {dataset.labels.names[i] for i in set(scan.labels) - {255}}
+        assert {"grass", "bush"} <= present
+
+
+def room(folder, points=30, **changed):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "coord": rng.uniform(0, 5, (points, 3)).astype(np.float32),
+        "color": rng.integers(0, 256, (points, 3)).astype(np.uint8),
+        "normal": rng.normal(size=(points, 3)).astype(np.float32),
+        "segment20": rng.integers(-1, 20, points).astype(np.int64),
+        **changed,
+    }
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return arrays
+
+
+def test_scannet(tmp_path):
+    arrays = room(tmp_path / "train/scene0000_00")
+    dataset = open_dataset("scannet", tmp_path)
+    scan = dataset[0]
+    np.testing.assert_array_equal(scan.xyz, arrays["coord"])
+    np.testing.assert_array_equal(scan.labels, np.where(arrays["segment20"] < 0, 255, arrays["segment20"]))
+    np.testing.assert_allclose(np.stack([scan.extra[c] for c in ("red", "green", "blue")], 1), arrays["color"] / 255)
+    np.testing.assert_array_equal(np.stack([scan.extra[n] for n in ("nx", "ny", "nz")], 1), arrays["normal"])
+    assert (scan.intensity, scan.name) == (None, "train/scene0000_00")
+    assert open_dataset("scannet", tmp_path, "all", features=False)[0].extra == {}
+    (tmp_path / "train/scene0000_00/segment20.npy").unlink()
+    assert dataset[0].labels is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"coord": np.zeros((0, 3), np.float32)}, r"coord\.npy: an array of shape \[0, 3\]"),
+        ({"color": np.zeros((29, 3), np.uint8)}, r"color\.npy: an array of shape \[29, 3\]; expected \[30, 3\]"),
+        ({"segment20": np.array({"a": 1})}, r"segment20\.npy: not a whole \.npy array"),
+    ],
+)
+def test_damaged_scannet_room(tmp_path, changed, said):
+    room(tmp_path / "val/scene0001_00", **changed)
+    with pytest.raises(DataError, match=said):
+        open_dataset("scannet", tmp_path, "val")[0]
+
+
+def test_shipped_label_sets():
+    classes = {"semantickitti": 19, "nuscenes": 16, "rellis3d": 19, "scannet20": 20, "waymo22": 22}
+    assert set(classes) <= set(available())
+    for name, number in classes.items():
+        labels = LabelSet.load(name)
+        assert (labels.name, len(labels), len(set(labels.names))) == (name, number, number)
+        assert len({tuple(c) for c in labels.colors}) == number
+        np.testing.assert_array_equal(labels.from_raw(labels.to_raw(np.arange(number))), np.arange(number))
