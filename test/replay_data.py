@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import numpy as np
+from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -63,6 +64,21 @@ def write_bag(path: Path, clouds: int = 6, plugin: StoragePlugin = StoragePlugin
             writer.write(connection, stamp + 10**6, STORE.serialize_cdr(message, CLOUD))
             if extra and i % 2 == 0:
                 writer.write(extra, stamp + 2 * 10**6, STORE.serialize_cdr(message, CLOUD))
+    return path
+
+
+def write_bag1(path: Path, clouds: int = 6) -> Path:
+    """The same clouds, without a label field, as a ROS 1 bag."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    t = store.types
+    with Writer1(path) as writer:
+        connection = writer.add_connection("/points", CLOUD, typestore=store)
+        for i in range(clouds):
+            stamp = START + i * 10**8
+            two = cloud(street(i)[0], stamp)
+            time = t["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9)
+            one = t[CLOUD](**{**vars(two), "header": t["std_msgs/msg/Header"](i, time, "lidar")})
+            writer.write(connection, stamp, store.serialize_ros1(one, CLOUD))
     return path
 
 

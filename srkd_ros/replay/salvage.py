@@ -24,6 +24,7 @@ class Damage(Exception):
 def scan_mcap(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
     """(topic, message type, log time in ns, data) in file order; ends with Damage unless the file is whole.
 
+    Of a chunk that the file's end cuts, the whole messages are read too where it is not compressed.
     Source: the MCAP specification, sections Records and Chunks.
     """
     size = path.stat().st_size
@@ -35,10 +36,12 @@ def scan_mcap(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
         while True:
             offset = file.tell()
             try:
-                opcode, record = _mcap_record(file, size - offset)
+                opcode, record, whole = _mcap_record(file)
                 if opcode == 0x02:  # footer
                     return
-                inner = BytesIO(_chunk(record)) if opcode == 0x06 else None
+                if not whole and opcode != 0x06:
+                    raise EOFError("the file ends here")
+                inner = BytesIO(_chunk(record, whole)) if opcode == 0x06 else None
             except Exception as error:  # the decompressors have errors of their own
                 raise Damage(f"damaged at byte {offset:,} of {size:,} ({error})") from error
             if inner is None:
@@ -47,19 +50,22 @@ def scan_mcap(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
             length = len(inner.getbuffer())
             try:
                 while inner.tell() < length:
-                    yield from _mcap_message(*_mcap_record(inner, length - inner.tell()), schemas, channels)
+                    opcode, record, complete = _mcap_record(inner)
+                    if not complete:
+                        raise EOFError("the file ends within it")
+                    yield from _mcap_message(opcode, record, schemas, channels)
             except (EOFError, struct.error, KeyError) as error:
                 raise Damage(f"damaged in the chunk at byte {offset:,} of {size:,} ({error})") from error
 
 
-def _mcap_record(file: IO[bytes], left: int) -> tuple[int, bytes]:
-    head = file.read(9)
-    if len(head) < 9:
-        raise EOFError("the file ends here")
-    opcode, length = struct.unpack("<BQ", head)
-    if length > left - 9:
-        raise EOFError("the file ends within a record")
-    return opcode, file.read(length)
+def _mcap_record(file: IO[bytes]) -> tuple[int, bytes, bool]:
+    """Opcode, content, and whether the content is all there."""
+    opcode, length = struct.unpack("<BQ", _exactly(file, 9))
+    try:
+        record = file.read(length)
+    except (OverflowError, MemoryError) as error:
+        raise EOFError(f"a record of {length:,} bytes") from error
+    return opcode, record, len(record) == length
 
 
 def _mcap_message(
@@ -76,11 +82,15 @@ def _mcap_message(
         yield (*channels[number], time, record[22:])
 
 
-def _chunk(record: bytes) -> bytes:
+def _chunk(record: bytes, whole: bool) -> bytes:
     size, crc = struct.unpack_from("<QI", record, 16)
     compression, at = _text(record, 28)
     (length,) = struct.unpack_from("<Q", record, at)
     data = record[at + 8 : at + 8 + length]
+    if not whole:
+        if compression:
+            raise EOFError("the file ends within a compressed chunk")
+        return data
     if compression == "lz4":
         from lz4.frame import decompress
 
@@ -116,35 +126,42 @@ def scan_bag1(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
         connections: dict[int, tuple[str, str]] = {}
         while (offset := file.tell()) < size:
             try:
-                header, data = _bag1_record(file, size)
-                records = [(header, data)]
-                if header["op"] == b"\x05":
-                    chunk, records = BytesIO(_bag1_chunk(header, data)), []
-                    length = len(chunk.getbuffer())
-                    while chunk.tell() < length:
-                        records.append(_bag1_record(chunk, length))
-            except Exception as error:
+                header, data, whole = _bag1_record(file)
+                if header["op"] != b"\x05":
+                    if not whole:
+                        raise EOFError("the file ends here")
+                    yield from _bag1_message(header, data, connections)
+                    continue
+                chunk = BytesIO(_bag1_chunk(header, data, whole))
+                length = len(chunk.getbuffer())
+                while chunk.tell() < length:
+                    header, data, complete = _bag1_record(chunk)
+                    if not complete:
+                        raise EOFError("the file ends within a chunk")
+                    yield from _bag1_message(header, data, connections)
+            except (EOFError, KeyError, ValueError, RuntimeError, OSError, struct.error) as error:
                 raise Damage(f"damaged at byte {offset:,} of {size:,} ({error})") from error
-            for header, data in records:
-                if header["op"] == b"\x07":
-                    number = int.from_bytes(header["conn"], "little")
-                    kind = _bag1_fields(data)["type"].decode().replace("/", "/msg/")
-                    connections[number] = (header["topic"].decode(), kind)
-                elif header["op"] == b"\x02":
-                    seconds, nanoseconds = struct.unpack("<II", header["time"])
-                    number = int.from_bytes(header["conn"], "little")
-                    yield (*connections[number], seconds * 10**9 + nanoseconds, data)
         raise Damage("has no index: it was never closed")
 
 
-def _bag1_record(file: IO[bytes], size: int) -> tuple[dict[str, bytes], bytes]:
-    parts = []
-    for _ in range(2):
-        (length,) = struct.unpack("<I", _exactly(file, 4))
-        if file.tell() + length > size:
-            raise EOFError("the file ends within a record")
-        parts.append(_exactly(file, length))
-    return _bag1_fields(parts[0]), parts[1]
+def _bag1_record(file: IO[bytes]) -> tuple[dict[str, bytes], bytes, bool]:
+    """Header fields, data, and whether the data is all there."""
+    (length,) = struct.unpack("<I", _exactly(file, 4))
+    header = _bag1_fields(_exactly(file, length))
+    (length,) = struct.unpack("<I", _exactly(file, 4))
+    data = file.read(length)
+    return header, data, len(data) == length
+
+
+def _bag1_message(
+    header: dict[str, bytes], data: bytes, connections: dict[int, tuple[str, str]]
+) -> Iterator[tuple[str, str, int, bytes]]:
+    if header["op"] == b"\x07":
+        kind = _bag1_fields(data)["type"].decode().replace("/", "/msg/")
+        connections[int.from_bytes(header["conn"], "little")] = (header["topic"].decode(), kind)
+    elif header["op"] == b"\x02":
+        seconds, nanoseconds = struct.unpack("<II", header["time"])
+        yield (*connections[int.from_bytes(header["conn"], "little")], seconds * 10**9 + nanoseconds, data)
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:
@@ -164,8 +181,10 @@ def _bag1_fields(header: bytes) -> dict[str, bytes]:
     return fields
 
 
-def _bag1_chunk(header: dict[str, bytes], data: bytes) -> bytes:
+def _bag1_chunk(header: dict[str, bytes], data: bytes, whole: bool) -> bytes:
     compression = header["compression"]
+    if not whole and compression != b"none":
+        raise EOFError("the file ends within a compressed chunk")
     if compression == b"bz2":
         return bz2.decompress(data)
     if compression == b"lz4":

@@ -168,6 +168,7 @@ def _scan_sqlite(path: Path) -> Iterator[tuple[str, str, int, bytes]]:
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
+            database.execute("PRAGMA writable_schema=ON")  # else SQLite refuses a file shorter than its header says
             topics = {i: (name, kind) for i, name, kind in database.execute("SELECT id, name, type FROM topics")}
             for topic, time, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY rowid"):
                 yield (*topics[topic], time, data)
