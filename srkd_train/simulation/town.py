@@ -155,13 +155,15 @@ def _blocks(
 ) -> list[tuple[float, float]]:
     """Both sides of every block, and the cross streets between blocks; returns their extents along s."""
     crossings, s = [], start
-    instance = [0]
+    instance, draw = [0], rng.random()
     while s < end:
         stop = s + rng.uniform(*kind.block)
         if stop > end - 55.0:  # no stub of a block at the end
             stop = end
         for side in (1, -1):
-            zone = str(rng.choice(list(kind.zones), p=list(kind.zones.values())))
+            # Steps of the golden ratio through the shares: even a short street has its share of every kind of block.
+            draw = (draw + 0.618034) % 1.0
+            zone = list(kind.zones)[int(np.searchsorted(np.cumsum(list(kind.zones.values()))[:-1], draw))]
             site = Site(ground, parts, (s, edge) if side > 0 else (stop, -edge), 0 if side > 0 else 2, rng, instance)
             if kind.sidewalk:
                 _strip(rng, kind, site, stop - s)
@@ -278,19 +280,20 @@ def _traffic(rng: np.random.Generator, kind: Style, start: float, end: float, ro
             own = direction > 0 and lane == kind.lanes - 1
             speed = kind.speed * (1.0 if own else rng.uniform(0.85, 1.3)) * direction
             s = start + rng.uniform(5, 25)
+            number = 0
             while s < end - 20:
                 if not (own and abs(s) < 16):
-                    draw = rng.random()
-                    if draw > heavy:
-                        add(objects.car(rng), 10, s, d + rng.normal(0, 0.15), speed)
-                    elif draw < 0.4 * heavy:
-                        add(objects.truck(rng), 18, s, d, speed)
-                    elif draw < 0.55 * heavy:
-                        add(objects.bus(rng), 13, s, d, speed)
-                    elif draw < 0.7 * heavy:
-                        add(objects.trailer(rng), 20, s, d, speed)
-                    else:
+                    draw, number = rng.random(), number + 1
+                    if number % 4 == 3 and lane == kind.lanes - 1:  # rare where left to chance
                         add(objects.motorcyclist(rng), 32, s, d, speed)
+                    elif draw > heavy:
+                        add(objects.car(rng), 10, s, d + rng.normal(0, 0.15), speed)
+                    elif draw < 0.55 * heavy:
+                        add(objects.truck(rng), 18, s, d, speed)
+                    elif draw < 0.75 * heavy:
+                        add(objects.bus(rng), 13, s, d, speed)
+                    else:
+                        add(objects.trailer(rng), 20, s, d, speed)
                 s += rng.uniform(0.6, 1.5) * kind.spacing + 8
     for _ in range(rng.poisson(kind.cyclists * (end - start)) + (3 if kind.cyclists else 0)):
         direction = int(rng.choice([-1, 1]))

@@ -20,7 +20,7 @@ from srkd_train.simulation.scanner import SimulatedScan, simulate_scan
 from srkd_train.simulation.sensors import Sensor, sensor_model
 from srkd_train.simulation.town import ORDER, STYLES, build_town
 
-VERSION = 2
+VERSION = 3
 """Of the generator: raise it whenever the same settings give other bytes, so that old folders are not resumed."""
 
 
