@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from srkd_ros.errors import ConfigError, ModelError
+from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
 from srkd_ros.geometry import Geometry, GeometrySpec
 from srkd_ros.student import Manifest
 
@@ -46,7 +46,11 @@ def choose_device(device: str) -> torch.device:
 
 
 def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto") -> Runtime:
-    """Load student.safetensors or student.onnx with the named runtime, or with the fastest that is available."""
+    """Load student.safetensors or student.onnx with the named runtime, or with the fastest that is available.
+
+    ConfigError for a runtime that does not read the file, ModelError for a file that cannot be used,
+    MissingPackageError, with the command that mends it, for a runtime that is not installed.
+    """
     path = Path(path)
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime: {runtime!r} is not one of {', '.join(RUNTIMES)}")
@@ -59,4 +63,37 @@ def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto") 
         if runtime not in ("auto", "torch"):
             raise ConfigError(f"runtime: {runtime} needs an .onnx file; make one with `srkd-train export {path}`")
         return TorchRuntime(path, chosen)
+    if path.suffix == ".onnx":
+        return _open_graph(path, runtime, device, chosen)
     raise ModelError(f"{path}: not a model file; expected .safetensors or .onnx")
+
+
+def _open_graph(path: Path, runtime: str, device: str, chosen: torch.device) -> Runtime:
+    """TensorRT where it is installed and there is a GPU, else onnxruntime on the GPU, else on the CPU."""
+    from srkd_ros.runtimes import onnx_runtime, tensorrt_engine
+
+    if runtime == "torch":
+        raise ConfigError(f"runtime: torch needs the student's .safetensors file, not {path.name}")
+    if runtime == "tensorrt":
+        return _open_tensorrt(path, chosen)
+    if runtime == "onnx":
+        return onnx_runtime.OnnxRuntime(path, chosen)
+    missing = []
+    if chosen.type == "cuda":
+        if tensorrt_engine.is_installed():
+            return _open_tensorrt(path, chosen)
+        missing.append("tensorrt is not installed")
+        if onnx_runtime.has_cuda():
+            return onnx_runtime.OnnxRuntime(path, chosen, f"onnxruntime on {chosen}: {missing[0]}")
+        missing.append("onnxruntime has no CUDA")
+        if device != "auto":
+            raise MissingPackageError(f"device {device}: {' and '.join(missing)}: pip install onnxruntime-gpu")
+    else:
+        missing.append("no CUDA device" if device == "auto" else "the device asked for")
+    return onnx_runtime.OnnxRuntime(path, torch.device("cpu"), f"onnxruntime on the CPU: {', '.join(missing)}")
+
+
+def _open_tensorrt(path: Path, device: torch.device) -> Runtime:
+    from srkd_ros.runtimes.tensorrt_runtime import TensorRTRuntime
+
+    return TensorRTRuntime(path, device)

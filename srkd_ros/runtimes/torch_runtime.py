@@ -15,6 +15,7 @@ from srkd_ros import student
 from srkd_ros.errors import ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.network import PointTransformer
+from srkd_ros.network.folding import fold
 
 
 def load_network(path: str | Path) -> tuple[PointTransformer, student.Manifest]:
@@ -38,7 +39,7 @@ class TorchRuntime:
     def __init__(self, path: str | Path, device: torch.device) -> None:
         self.device = device
         model, self.manifest = load_network(path)
-        self.model = model.to(device)
+        self.model = fold(model).to(device)
         tables = "neighbors" if device.type == "cuda" else "pairs"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
         self.reason = f"student weights on {device.type}"
