@@ -20,7 +20,7 @@ EXTRAS = {
     "tensorrt": ["tensorrt>=10"],
     "tensorrt-rtx": ["tensorrt_rtx_cu13_libs==1.7.1", "tensorrt_rtx_cu13_bindings==1.7.1"],
     "train": [
-        "embreex>=4.4",
+        "embreex>=4.4,<5; platform_machine == 'x86_64'",
         "jsonargparse>=4.40",
         "lightning>=2.4,<3",
         "onnx>=1.16",
@@ -32,7 +32,15 @@ EXTRAS = {
     "cu120": ["spconv-cu120==2.3.6; python_version < '3.12'"],
     "cu126": ["spconv-cu126==2.3.8"],
     "viz": ["rerun-sdk>=0.20"],
-    "test": ["colcon-ros>=0.4", "hypothesis>=6", "mypy>=1.10", "onnxruntime>=1.18", "pre-commit>=3", "pytest>=8", "ruff>=0.6"],
+    "test": [
+        "colcon-ros>=0.4",
+        "hypothesis>=6",
+        "mypy>=1.10",
+        "onnxruntime>=1.18",
+        "pre-commit>=3",
+        "pytest>=8",
+        "ruff>=0.6",
+    ],
 }
 
 
@@ -57,6 +65,7 @@ setup(
     install_requires=[
         "matplotlib>=3.7",
         "numpy>=1.23",
+        "pillow>=9",
         "pyyaml>=6",
         "rich>=13",
         "rosbags>=0.10",

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""On a CUDA device: the same integers, and the same labels, as on the CPU."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from srkd_ros import Segmenter
+from srkd_ros.geometry import build_geometry, voxelize
+from srkd_ros.network import PointTransformer, preset
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+def street(count=60_000, seed=0):
+    generator = np.random.default_rng(seed)
+    xyz = generator.uniform((-40, -40, -2), (40, 40, 4), (count, 3)).astype(np.float32)
+    xyz[: count // 2, 2] = -1.7
+    return xyz, generator.uniform(0, 1, count).astype(np.float32)
+
+
+@pytest.mark.parametrize("tables", ["pairs", "neighbors"])
+@pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3"])
+def test_geometry_is_the_cpus(name, tables):
+    with torch.device("meta"):
+        spec = dataclasses.replace(PointTransformer(preset(name)).geometry_spec, tables=tables)
+    xyz = torch.from_numpy(street()[0])
+    here = build_geometry(voxelize(xyz, 0.2), spec)
+    there = build_geometry(voxelize(xyz.cuda(), 0.2), spec)
+    for a, b in zip(here.levels, there.levels, strict=True):
+        assert a.counts == b.counts
+        assert torch.equal(a.grid, b.grid.cpu())
+        for size, table in a.neighbors.items():
+            assert torch.equal(table, b.neighbors[size].cpu())
+        for size, pairs in a.pairs.items():
+            assert pairs.counts == b.pairs[size].counts
+            assert torch.equal(pairs.source, b.pairs[size].source.cpu())
+        for order, patches in a.patches.items():
+            assert torch.equal(patches.table, b.patches[order].table.cpu())
+
+
+def test_labels_are_the_cpus(student_file):
+    xyz, intensity = street()
+    here = Segmenter.load(student_file, device="cpu", intensity_scale=1.0)(xyz, intensity)
+    there = Segmenter.load(student_file, device="cuda", intensity_scale=1.0)(xyz, intensity)
+    assert np.mean(here.labels == there.labels) > 0.995  # float16 on the GPU
+    assert np.array_equal(here.labels == 255, there.labels == 255)
+
+
+@pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3-half"])
+def test_gradients_are_the_cpus(name):
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    config = dataclasses.replace(preset(name), drop_path=0.0)
+    xyz = torch.from_numpy(street(5000)[0])
+    gradients = []
+    model = PointTransformer(config).double()
+    for device in ("cpu", "cuda"):
+        model.to(device).zero_grad()
+        voxels = voxelize(xyz.to(device), 0.4)
+        x = torch.sin(voxels.grid.double())
+        x = torch.cat([x, x[:, :1]], 1)
+        model(x, build_geometry(voxels, model.geometry_spec)).square().mean().backward()
+        gradients.append({n: p.grad.cpu() for n, p in model.named_parameters()})
+    for key, grad in gradients[0].items():
+        torch.testing.assert_close(gradients[1][key], grad, rtol=1e-4, atol=1e-6)
