@@ -43,3 +43,17 @@ def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("student") / "student.safetensors"
     student.save(path, PointTransformer(config).state_dict(), manifest)
     return path
+
+
+@pytest.fixture(scope="session")
+def quick_student_file(student_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights with voxels of one metre: labels 128-beam clouds at sensor rate on one slow core."""
+    import dataclasses
+
+    from srkd_ros import student
+
+    tensors, manifest = student.load(student_file)
+    preprocessing = dataclasses.replace(manifest.preprocessing, voxel_size=1.0)
+    path = tmp_path_factory.mktemp("models") / "quick.safetensors"
+    student.save(path, tensors, dataclasses.replace(manifest, preprocessing=preprocessing))
+    return path

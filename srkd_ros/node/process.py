@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ WRONG_PARAMETERS = (InvalidParameterTypeException, InvalidParameterValueExceptio
 
 
 def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
-    """Spin `make_node(startup_failed=...)` until a signal; returns the exit status.
+    """Spin `make_node(startup_failed=...)` until a signal, then end the process; returns only if it cannot start.
 
     The main thread only waits: a signal reaches Python there at once, even while torch is loading a model elsewhere.
     """
@@ -72,16 +73,15 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     spinning = threading.Thread(target=spin, name="executor", daemon=True)
     spinning.start()
     stop.wait()
-    ended = node.close(PATIENCE) and executor.shutdown(0.2)
-    if ended:
+    if node.close(PATIENCE) and executor.shutdown(0.2):
         spinning.join(0.2)
+        node.destroy_node()
     rclpy.try_shutdown()
+    del node, executor
+    gc.collect()  # a lifecycle node lives in cycles; with it goes its shared memory, which outlives the process
     sys.stdout.flush()
     sys.stderr.flush()
-    if not ended or spinning.is_alive():
-        os._exit(status)  # a model is still loading or a cloud still in work: do not wait for it
-    node.destroy_node()
-    return status
+    os._exit(status)  # Python's own way out, with torch loaded, takes seconds on a busy machine
 
 
 def _refuse(text: str) -> int:
