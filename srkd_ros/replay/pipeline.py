@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from srkd_ros import __version__, pointcloud2
-from srkd_ros.errors import CloudError
+from srkd_ros.errors import CloudError, ConfigError
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import LabelSet
 from srkd_ros.replay import results
@@ -91,6 +91,8 @@ class Progressed:
 
 def replay(options: Options, console: Console) -> Path:
     """Label and measure; returns the run's folder. KeyboardInterrupt leaves it ready for --resume."""
+    if options.realtime and (options.resume or options.selection.shard != (0, 1)):
+        raise ConfigError("--realtime plays the whole selection in one go: leave out --shard and --resume")
     source = open_source(options.inputs, options.topic, options.selection)
     truth = find_truth(options.truth, source, options.truth_ids)
     models = load_models(options, source)
