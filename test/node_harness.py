@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -216,10 +216,16 @@ def column(message: PointCloud2, name: str) -> np.ndarray:
     return np.ndarray(points, dtype, message.data, f.offset, message.point_step) if points else np.empty(0, dtype)
 
 
-def start(log: Path, model: Path, *arguments: str, wait: Sequence[str] = ("clouds",), **peer: object):
-    """A node process and a peer, once they see each other and the node is active."""
+def start(
+    log: Path, model: Path, *arguments: str, active: bool = True, matched: bool = True, **peer: object
+) -> tuple[NodeProcess, Peer]:
+    """A node process and a peer, once the node reports and, unless told otherwise, is active and matched with it."""
     process = NodeProcess(log, "-p", f"model:={model}", *arguments)
     friend = Peer(**peer)  # type: ignore[arg-type]
-    ready = friend.wait(lambda: friend.connected() and all(w in friend.statuses for w in wait), 90.0)
-    assert ready, f"the node did not start:\n{process.log}"
+
+    def ready() -> bool:
+        return ("clouds" if active else "model") in friend.statuses and (friend.connected() or not (active and matched))
+
+    ok = friend.wait(lambda: ready() or not process.alive(), 90.0) and process.alive()
+    assert ok, f"the node did not start:\n{process.log}"
     return process, friend

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The node's life: transitions, models swapped while it runs, other publishers, signals, and what stops it at start."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from node_harness import NodeProcess, Peer, column, rclpy, start, street
+
+
+@pytest.fixture(autouse=True, scope="module")
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def model_dir(tmp_path, quick_student_file, student_file):
+    """Two good models and some that are not."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(quick_student_file, folder / "first.safetensors")
+    shutil.copy(student_file, folder / "second.safetensors")
+    (folder / "torn.safetensors").write_bytes(quick_student_file.read_bytes()[:5000])
+    (folder / "made_elsewhere.engine").write_bytes(b"anything")
+    shutil.copy(student_file, tmp_path / "outside.safetensors")
+    return folder
+
+
+def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
+    model = model_dir / "first.safetensors"
+    process, peer = start(tmp_path / "log.txt", model, "-p", "autostart:=false", active=False)
+    try:
+        assert peer.state() == "unconfigured"
+        assert not peer.transition("activate")
+        assert peer.transition("configure")
+        assert peer.state() == "inactive"
+        assert peer.transition("activate")
+        assert peer.wait(peer.connected)
+        peer.answer(street())
+
+        assert peer.set("model", "second.safetensors") == (True, "")
+        assert peer.wait(lambda: "second.safetensors" in peer.statuses["model"][1], 3.0)
+        peer.answer(street())
+        for wrong, why in (
+            ("torn.safetensors", "torn.safetensors"),
+            ("missing.safetensors", "there are first.safetensors, second.safetensors"),
+            ("made_elsewhere.engine", "neither a .safetensors nor an .onnx"),
+            ("../outside.safetensors", "outside of model_dir"),
+            (str(model_dir.parent / "outside.safetensors"), "outside of model_dir"),
+        ):
+            taken, reason = peer.set("model", wrong)
+            assert not taken
+            assert why in reason
+            assert "\n" not in reason
+        assert not peer.set("model_dir", "/")[0]
+        assert not peer.set("device", "cuda")[0]
+        assert peer.wait(lambda: peer.statuses["model"][0] == b"\x01", 3.0)
+        assert "second.safetensors" in peer.statuses["model"][1]
+        peer.answer(street())
+
+        assert peer.transition("deactivate")
+        peer.segmented.clear()
+        peer.send(street())
+        assert not peer.wait(lambda: peer.segmented, 0.5)
+        assert peer.transition("activate")
+        assert peer.wait(peer.connected)
+        peer.answer(street())
+        assert peer.transition("deactivate")
+        assert peer.transition("cleanup")
+        assert peer.state() == "unconfigured"
+        assert peer.set("model", "first.safetensors")[0]
+        assert peer.transition("configure")
+        assert peer.transition("cleanup")
+    finally:
+        status, seconds = process.stop(signal.SIGTERM)
+        peer.close()
+    assert (status, "Traceback" in process.log) == (0, False), process.log
+    assert seconds < 1.0
+
+
+def test_swap_loses_no_more_than_one_cloud(tmp_path, model_dir):
+    process, peer = start(tmp_path / "log.txt", model_dir / "first.safetensors")
+    try:
+        slow = max(0.1, 3 * min(_seconds(lambda: peer.answer(street())) for _ in range(5)))
+        peer.segmented.clear()
+        sent = 0
+        swap = threading.Thread(target=lambda: results.append(peer.set("model", "first.safetensors")))
+        results: list = []
+        for i in range(30):
+            if i == 5:
+                swap.start()
+            peer.send(street())
+            sent += 1
+            time.sleep(slow)
+        swap.join(30.0)
+        assert results == [(True, "")]
+        assert peer.wait(lambda: len(peer.segmented) >= sent - 1, 3.0), (len(peer.segmented), sent, process.log)
+    finally:
+        process.stop()
+        peer.close()
+
+
+def _seconds(function) -> float:
+    start_time = time.monotonic()
+    function()
+    return time.monotonic() - start_time
+
+
+def test_best_effort_driver_that_starts_later(tmp_path, quick_student_file):
+    process, peer = start(tmp_path / "log.txt", quick_student_file, best_effort=True)
+    try:
+        assert peer.wait(lambda: peer.points.get_subscription_count() > 0)
+        peer.answer(street())
+    finally:
+        process.stop()
+        peer.close()
+
+
+def test_reliability_set_by_the_user_is_explained(tmp_path, quick_student_file):
+    override = "qos_overrides./points.subscription.reliability:=reliable"
+    process, peer = start(tmp_path / "log.txt", quick_student_file, "-p", override, best_effort=True, matched=False)
+    try:
+        assert peer.wait(lambda: peer.statuses["clouds"][0] == b"\x02", 10.0), peer.statuses
+        assert "qos_overrides./points.subscription.reliability:=best_effort" in peer.statuses["clouds"][1]
+        assert "does not match" in process.log
+    finally:
+        process.stop()
+        peer.close()
+
+
+def test_says_where_the_clouds_are(tmp_path, quick_student_file):
+    process, peer = start(tmp_path / "log.txt", quick_student_file, inputs="lidar/points", matched=False)
+    try:
+        assert peer.wait(lambda: "remap" in peer.statuses["clouds"][1], 10.0), peer.statuses
+        assert "/lidar/points" in peer.statuses["clouds"][1]
+    finally:
+        process.stop()
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "model: not set"),
+        (("-p", "model:=/no/such/file.safetensors"), "/no/such/file.safetensors"),
+        (("-p", "model:={good}", "-p", "filter_classes:=[unicorn]"), "unicorn"),
+        (("-p", "model:={good}", "-p", "device:=cuda:99"), "cuda:99"),
+        (("-p", "model:={good}", "-p", "min_confidence:=7.0"), "min_confidence"),
+        (("-p", "model:={good}", "-p", "intensity_scale:=bright"), "intensity_scale"),
+        (("-p", "model:={good}", "-p", "keep_input_fields:=perhaps"), "keep_input_fields"),
+    ],
+)
+def test_what_stops_it_at_start(tmp_path, quick_student_file, arguments, says):
+    process = NodeProcess(tmp_path / "log.txt", *(a.format(good=quick_student_file) for a in arguments))
+    assert process.process.wait(60.0) == 2, process.log
+    complaints = [line for line in process.log.splitlines() if "INFO" not in line]
+    assert len(complaints) == 1, process.log
+    assert says in complaints[0]
+
+
+def test_signal_while_it_loads(tmp_path, student_file):
+    process = NodeProcess(tmp_path / "log.txt", "-p", f"model:={student_file}")
+    end = time.monotonic() + 60.0
+    while "loading" not in process.log and time.monotonic() < end:
+        time.sleep(0.01)
+    status, seconds = process.stop(signal.SIGTERM)
+    assert (status, "Traceback" in process.log) == (0, False), process.log
+    assert seconds < 1.5
+
+
+def test_two_nodes_in_one_process(tmp_path, quick_student_file):
+    (tmp_path / "pair.py").write_text(PAIR)
+    command = [sys.executable, str(tmp_path / "pair.py"), str(quick_student_file)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    front, rear = Peer("front_segmenter", "front"), Peer("rear_segmenter", "rear")
+    try:
+        assert front.wait(lambda: "clouds" in front.statuses and "clouds" in rear.statuses, 60.0)
+        assert front.wait(lambda: front.points.get_subscription_count() and rear.points.get_subscription_count())
+        for peer in (front, rear):
+            assert (column(peer.answer(street()), "label") != 255).any()
+    finally:
+        process.terminate()
+        process.wait(10.0)
+        front.close()
+        rear.close()
+
+
+PAIR = """
+import sys
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from srkd_ros.segmenter_node import SegmenterNode
+
+rclpy.init()
+executor = SingleThreadedExecutor()
+for side in ("front", "rear"):
+    arguments = ["--ros-args", "-r", f"__node:={side}_segmenter", "-r", f"points:={side}"]
+    arguments += ["-p", f"model:={sys.argv[1]}", "-p", "threads:=1"]
+    executor.add_node(SegmenterNode(cli_args=arguments, use_global_arguments=False))
+executor.spin()
+"""
