@@ -130,6 +130,11 @@ PRESETS: dict[str, PointTransformerConfig] = {
         drop_path=0.0,
     ),
     "litept-s": PointTransformerConfig(),
+    "litept-s-star": PointTransformerConfig(  # LitePT-S with the same blocks in the decoder
+        decoder_depths=(2, 2, 2, 2),
+        decoder_convolution=(True, True, True, False),
+        decoder_attention=(False, False, False, True),
+    ),
     "litept-b": _litept((54, 108, 216, 432, 576), (72, 108, 216, 432), (3, 6, 12, 24, 32), (4, 6, 12, 24)),
     "litept-l": _litept((72, 144, 288, 576, 864), (72, 144, 288, 576), (4, 8, 16, 32, 48), (4, 8, 16, 32)),
     "ptv3-half": _ptv3((16, 32, 64, 128, 256), (32, 32, 64, 128)),
