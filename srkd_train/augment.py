@@ -16,7 +16,7 @@ from srkd_train.config import AugmentConfig
 
 
 def augment(raw: RawBatch, config: AugmentConfig) -> RawBatch:
-    """A changed copy of a batch; the points keep their order and number, except those that `drop` marks as not finite.
+    """A changed copy of a batch; the points keep their order and number, except that those left out are not finite.
 
     What a scan undergoes follows from its own key (seed, epoch, index) and not from the batch it is in, so that resumed
     and distributed runs see the same scans. Jitter and drops are drawn on the device from the batch's seed.
@@ -35,6 +35,10 @@ def augment(raw: RawBatch, config: AugmentConfig) -> RawBatch:
     if config.drop:
         share = torch.tensor([d.drop for d in draws], device=device).index_select(0, rows)
         xyz[torch.rand(len(xyz), generator=generator, device=device) < share] = torch.nan
+    if config.sector < 360:
+        angle = torch.atan2(raw.xyz[:, 1], raw.xyz[:, 0]) * (180 / math.pi)
+        first = torch.tensor([d.sector for d in draws], device=device).index_select(0, rows)
+        xyz[torch.remainder(angle - first, 360) >= config.sector] = torch.nan
     intensity = raw.intensity
     if intensity is not None and config.intensity_gain:
         gain = torch.tensor([d.gain for d in draws], device=device)
@@ -62,6 +66,7 @@ class _ScanDraw:
         self.matrix = (turn @ np.diag([flip_x, flip_y, 1.0]) * scale).astype(np.float32)
         self.shift = float(random.uniform(-config.shift_z, config.shift_z))
         self.drop = float(random.uniform(0, config.drop))
+        self.sector = float(random.uniform(-180, 180))
         self.gain = float(1 + random.uniform(-config.intensity_gain, config.intensity_gain))
 
 

@@ -198,15 +198,42 @@ def _eval(arguments: list[str]) -> int:
 
 
 def _import(arguments: list[str]) -> int:
-    from srkd_train import checkpoints  # type: ignore[attr-defined, unused-ignore]
+    parser = _parser(
+        "import",
+        "  srkd-train import nuscenes-litept.pth --arch litept-s --labels nuscenes -o teacher.safetensors\n"
+        "  srkd-train import best.pth --arch ptv3 --labels classes.yaml --recipe nuscenes -o teacher.safetensors\n",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="Pointcept's .pth, or .safetensors")
+    parser.add_argument("--arch", required=True, help="litept-s, litept-s-star, litept-b, litept-l, ptv3-half or ptv3")
+    parser.add_argument("--labels", required=True, help="label set it was trained on: a name or a YAML file")
+    parser.add_argument("--recipe", default="auto", help="preprocessing it was trained with (that of the label set)")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="student file to write")
+    given = parser.parse_args(arguments)
+    from srkd_train.checkpoints import run_import
 
-    return int(checkpoints.main(arguments) or 0)
+    run_import(given.checkpoint, given.arch, given.labels, given.output, given.recipe)
+    print(given.output)
+    return 0
 
 
 def _export(arguments: list[str]) -> int:
-    from srkd_train import export  # type: ignore[attr-defined, unused-ignore]
+    parser = _parser(
+        "export",
+        "  srkd-train export student.safetensors\n"
+        "  srkd-train export student.safetensors --format tensorrt --points 131072       on the robot itself\n",
+    )
+    parser.add_argument("student", metavar="STUDENT", type=Path, help="a student file")
+    parser.add_argument(
+        "--format", default="onnx", help="onnx, or tensorrt: the graph and this machine's engine (onnx)"
+    )
+    parser.add_argument("--precision", help="fp32 or fp16 (onnx: fp32, tensorrt: fp16)")
+    parser.add_argument("--points", type=int, help="points a scan that an engine is built for (131072)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (beside the student)")
+    given = parser.parse_args(arguments)
+    from srkd_train.export import run_export
 
-    return int(export.main(arguments) or 0)
+    print(run_export(given.student, given.format, given.output, given.precision, given.points))
+    return 0
 
 
 def _info(arguments: list[str]) -> int:

@@ -72,6 +72,7 @@ class AugmentConfig:
     jitter_clip: float = 0.02  # metres
     shift_z: float = 0.0  # metres either way: other mounting heights
     drop: float = 0.0  # largest share of points left out of a scan
+    sector: float = 360.0  # degrees around the sensor that are kept of a scan: cheaper steps, and more of them
     intensity_gain: float = 0.0  # largest relative change of a scan's intensities
     mix_prob: float = 0.0  # probability that the batch's scans are merged in pairs (Mix3D)
 
@@ -254,6 +255,8 @@ def check(config: TrainConfig) -> None:
             raise ConfigError(f"{key}: {value} is not between 0 and 1")
     if not 0 < config.augment.scale[0] <= config.augment.scale[1]:
         raise ConfigError(f"augment.scale: {list(config.augment.scale)} is not a rising pair of positive factors")
+    if not 0 < config.augment.sector <= 360:
+        raise ConfigError(f"augment.sector: {config.augment.sector} is not an angle up to 360 degrees")
     if config.data.label_share == 0 and not config.data.keep_unlabelled:
         raise ConfigError("data.label_share: 0 leaves no scans; set data.keep_unlabelled to distil without labels")
     if isinstance(config, DistillConfig):

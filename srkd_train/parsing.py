@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import re
 from collections.abc import Sequence
 from typing import TypeVar
@@ -14,6 +15,7 @@ from typing import TypeVar
 from jsonargparse import ArgumentParser, Namespace
 
 from srkd_ros.errors import ConfigError
+from srkd_train import config as config_module
 from srkd_train.config import TrainConfig, check
 
 C = TypeVar("C", bound=TrainConfig)
@@ -31,11 +33,35 @@ def config_parser(cls: type[C], program: str, examples: str) -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a recipe, as in config/train/; later settings win")
     parser.add_class_arguments(cls)
+    _explain(parser)
     return parser
 
 
+def _explain(parser: ArgumentParser) -> None:
+    """Put the comments beside the settings in config.py into --help, and keys in place of class names."""
+    from srkd_ros import student
+
+    comments: dict[tuple[str, str], str] = {}
+    for module in (config_module, student):
+        current = ""
+        for line in inspect.getsource(module).splitlines():
+            if match := re.match(r"class (\w+)", line):
+                current = match[1]
+            elif match := re.match(r"    (\w+): .*?  # (.*)", line):
+                comments[current, match[1]] = match[2]
+    for group in parser._action_groups:
+        if match := re.match(r"<class '[\w.]*?(\w+)'>", group.title or ""):
+            key = next((a.dest for a in group._group_actions if "." in a.dest), "")
+            group.title = key.rsplit(".", 1)[0] or "run"
+            for action in group._group_actions:
+                name = (match[1], action.dest.rsplit(".", 1)[-1])
+                owner = name if name in comments else ("TrainConfig", name[1])
+                if owner in comments and action.help in (None, ""):
+                    action.help = comments[owner].replace("%", "%%")
+
+
 def parse_config(cls: type[C], arguments: Sequence[str], program: str, examples: str) -> C:
-    """The configuration of a command line; ConfigError in one line if a key or value is wrong. --help prints and exits."""
+    """The configuration of a command line; ConfigError in one line if a key or value is wrong. --help exits."""
     parser = config_parser(cls, program, examples)
     try:
         settings = parser.parse_args(list(arguments))

@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training in processes of its own: killed and resumed, distributed over two, and on a disk that fills up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_training import Boxes, config, curve
+
+from srkd_ros import student
+from srkd_train.config import DistillConfig, TrainConfig
+from srkd_train.datasets import Scan
+from srkd_train.distiller import Supervised
+from srkd_train.loading import Source
+from srkd_train.trainer import train
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 10
+
+
+class Slow(Boxes):
+    """Leaves time to be killed."""
+
+    def __getitem__(self, index: int) -> Scan:
+        time.sleep(0.05)
+        return super().__getitem__(index)
+
+
+class Even(Boxes):
+    """Scans without unlabelled points, jitter or range limits: nothing but the split over processes can differ."""
+
+
+def settings(folder: Path, teacher: str, mode: str):
+    c = config(DistillConfig, folder, steps=STEPS, kl=1.0, point_affinity=0.5, cross_sample=1.0, feature=0.1)
+    c.teacher.file = teacher
+    c.losses.cross_sample.points = 40
+    if mode == "killed":
+        c.trainer.save_every, c.resume = 2, True
+        return c
+    # Lovasz and sampling see a process's own scans, and batch normalisation too: without them the sums are the same.
+    c.losses.lovasz, c.losses.point_affinity.weight, c.losses.cross_sample.weight = 0.0, 0.0, 0.0
+    c.augment.jitter, c.network.drop_path = 0.0, 0.0
+    c.trainer.validate_every, c.trainer.gradient_clip = 100, 0.0
+    c.data.batch_size = 4 if mode == "one" else 2
+    c.trainer.devices = 1 if mode == "one" else 2
+    return c
+
+
+def main(folder: str, teacher: str, mode: str) -> None:
+    """What the processes below run."""
+    if mode in ("one", "two"):
+        Supervised.on_train_start = freeze_batch_norm  # type: ignore[method-assign, assignment]
+    if mode == "full":
+        import resource
+
+        c = config(TrainConfig, Path(folder), steps=4)
+        c.trainer.save_every, c.trainer.validate_every = 2, 100
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    else:
+        c = settings(Path(folder), teacher, mode)
+    data = Slow if mode == "killed" else Even
+    train(c, (Source([data(8)]), Source([Boxes(2)])))
+
+
+def freeze_batch_norm(module: Supervised) -> None:
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+
+
+def start(folder: Path, teacher: Path | str, mode: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test")])}
+    return subprocess.Popen(
+        [sys.executable, __file__, str(folder), str(teacher), mode],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    c = config(TrainConfig, tmp_path_factory.mktemp("teacher"), steps=4)
+    return train(c, (Source([Boxes()]), Source([Boxes(2)])))
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_killed_at_any_moment_and_resumed_gives_the_same_curve(teacher: Path, tmp_path: Path):
+    killed = start(tmp_path / "killed", teacher, "killed")
+    whole = start(tmp_path / "whole", teacher, "killed")
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not last.exists() and killed.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    finished(start(tmp_path / "killed", teacher, "killed"))
+    finished(whole)
+    expected, got = curve(tmp_path / "whole"), curve(tmp_path / "killed")
+    assert list(expected) == list(range(STEPS))
+    # A CSV log is flushed now and then: the killed process may not have written its last steps. All else is equal.
+    assert set(range(4, STEPS)) <= got.keys()
+    assert got == {k: expected[k] for k in got}
+    a, b = (student.load(tmp_path / n / "student.safetensors")[0] for n in ("whole", "killed"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_two_processes_equal_one_with_twice_the_batch(teacher: Path, tmp_path: Path):
+    outputs = [finished(start(tmp_path / mode, teacher, mode)) for mode in ("one", "two")]
+    assert "training scans" in outputs[1]
+    a, b = (student.load(tmp_path / n / "student.safetensors")[0] for n in ("one", "two"))
+    moved = 0.0
+    for name, tensor in a.items():
+        if tensor.is_floating_point():
+            np.testing.assert_allclose(tensor, b[name], rtol=2e-3, atol=2e-4, err_msg=name)
+            moved = max(moved, float((tensor - student.load(teacher)[0][name]).abs().max()))
+    assert moved > 0.02  # and it did learn
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path):
+    process = start(tmp_path / "full", "", "full")
+    output, _ = process.communicate(timeout=240)
+    lines = [line for line in output.splitlines() if "not saved" in line or "not written" in line]
+    assert lines, output
+    assert not list((tmp_path / "full").rglob("*.tmp"))
+
+
+def test_cross_sample_relations_reach_over_processes(tmp_path: Path):
+    script = tmp_path / "ranks.py"
+    script.write_text(_GATHER)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    port = str(20000 + os.getpid() % 20000)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**environment, "RANK": str(r), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for r in range(2)
+    ]
+    for process in processes:
+        assert "gradient agrees" in finished(process)
+
+
+_GATHER = """
+import torch, torch.distributed as dist
+from srkd_train.losses import cross_sample
+from srkd_train.ranks import equal_share, gather_scans
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+g = torch.Generator().manual_seed(0)
+s, t = torch.randn(3, 6, 4, generator=g), torch.randn(3, 6, 5, generator=g)
+whole = s.clone().requires_grad_()
+cross_sample(whole, t).backward()
+part = slice(0, 2) if rank == 0 else slice(2, 3)
+own = s[part].clone().requires_grad_()
+a, b, ranks = gather_scans(own, t[part])
+value = cross_sample(a, b)
+(ranks * value - (ranks - 1) * value.detach()).backward()
+torch.testing.assert_close(own.grad / ranks, whole.grad[part])  # DDP divides by the number of processes
+assert equal_share(torch.tensor([6.0, 2.0][rank])) == [1.5, 0.5][rank]
+print("gradient agrees")
+"""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
