@@ -66,9 +66,15 @@ def _rings(half: float, size: int) -> np.ndarray:
 
 def by_class(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Colours uint8 [N, 3] of class ids uint8 [N]; points without one are dim."""
-    colors = palette[labels].copy()
+    colors = visible(palette)[labels]
     colors[labels == UNLABELLED] = _IGNORED
     return colors
+
+
+def visible(palette: np.ndarray) -> np.ndarray:
+    """Colours [..., 3] with the darkest of them (SemanticKITTI's sidewalk) made to stand out from the background."""
+    brightest = palette.max(-1, keepdims=True).astype(np.float64)
+    return np.round(palette * np.maximum(1.0, 140 / np.maximum(brightest, 1.0))).astype(np.uint8)
 
 
 def by_error(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:

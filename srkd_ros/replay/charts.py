@@ -69,11 +69,11 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(np.round((first + i) * step, 12)) for i in range(int((high - low) / step + 1e-9) + 1)]
 
 
-def lines(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: str, y_label: str, top: float = 0.0) -> str:
+def lines(series: Sequence[tuple[str, np.ndarray, np.ndarray]], x_label: str, y_label: str) -> str:
     """Lines over time: (name, x [n], y [n]) each; NaN leaves a gap. The y axis begins at 0."""
     xs = np.concatenate([x for _, x, _ in series])
     ys = np.concatenate([y[np.isfinite(y)] for _, _, y in series])
-    plot = _Plot(_span(xs), (0.0, top or float(ys.max(initial=0.0)) * 1.08 or 1.0))
+    plot = _Plot(_span(xs), (0.0, float(ys.max(initial=0.0)) * 1.1 or 1.0))
     plot.y_axis(y_label)
     plot.x_axis(x_label)
     for i, (name, x, y) in enumerate(series):
@@ -168,7 +168,7 @@ def heatmap(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> 
 def spread(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
     """Horizontal bars (name, p50, p95, p99): the bar is the median, the ticks are p95 and p99."""
     row, left = 26, 96
-    height = row * len(rows) + 34
+    height = row * len(rows) + 40
     top = max((p99 for *_, p99 in rows), default=1.0) * 1.05 or 1.0
 
     def x(value: float) -> float:
@@ -176,8 +176,8 @@ def spread(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
 
     out = []
     for tick in ticks(0, top):
-        out.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - 32}"/>')
-        out.append(f'<text x="{x(tick):.1f}" y="{height - 16}" text-anchor="middle">{tick:g}</text>')
+        out.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - 36}"/>')
+        out.append(f'<text x="{x(tick):.1f}" y="{height - 20}" text-anchor="middle">{tick:g}</text>')
     for i, (name, p50, p95, p99) in enumerate(rows):
         y = i * row + 5
         out.append(f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>')
@@ -188,7 +188,7 @@ def spread(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
             out.append(f'<line class="whisker" x1="{x(value):.1f}" x2="{x(value):.1f}" {span}/>')
         out.append(f'<text class="value" x="{x(p99) + 7:.1f}" y="{y + 12}" text-anchor="start">{p50:.3g} {unit}</text>')
     out.append(
-        f'<text class="label" x="{WIDTH / 2}" y="{height - 1}" text-anchor="middle">{unit}: median, p95, p99</text>'
+        f'<text class="label" x="{WIDTH / 2}" y="{height - 4}" text-anchor="middle">{unit}: median, p95, p99</text>'
     )
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="latency by stage">{"".join(out)}</svg>'
 

@@ -15,6 +15,7 @@ from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
 from srkd_ros.replay import birdseye
 from srkd_ros.replay.results import read_table, replacing, write_json
+from srkd_ros.replay.source import CloudRecord
 from srkd_ros.replay.truth import class_ids, translation
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def chosen_frames(run: Run) -> list[Frame]:
     return frames
 
 
-def _draw(run: Run, frame: Frame, cloud) -> None:  # type: ignore[no-untyped-def]
+def _draw(run: Run, frame: Frame, cloud: CloudRecord) -> None:
     message = cloud.message()
     points = pointcloud2.read(message, run.options.intensity_field)
     frame.half = birdseye.extent(points.xyz)

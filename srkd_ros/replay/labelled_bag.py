@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -22,7 +22,7 @@ from srkd_ros.replay.results import replacing
 from srkd_ros.replay.source import CLOUD_TYPE
 
 LABEL_INFO_TYPE = "vision_msgs/msg/LabelInfo"
-_METADATA_VERSION = 8  # the newest that Humble's and Jazzy's rosbag2 both read
+_METADATA_VERSION: Literal[8] = 8  # the newest that Humble's and Jazzy's rosbag2 both read
 _MAX_QOS_TIME = QosTime(9223372036, 854775807)
 
 

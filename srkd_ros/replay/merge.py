@@ -133,7 +133,7 @@ def _join_tables(runs: Sequence[Path], folder: Path) -> None:
 
 def _join_bags(runs: Sequence[Path], folder: Path) -> None:
     """Hard-link the parts of all labelled bags into one; nothing is copied."""
-    parts = []
+    parts: list[dict[str, Any]] = []
     bag = folder / "labelled"
     try:
         for run in runs:

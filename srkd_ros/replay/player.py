@@ -42,7 +42,7 @@ class Player(Node):
         super().__init__("player")
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         self._clouds = self.create_publisher(PointCloud2, topic, QoSProfile(depth=5, reliability=reliability))
-        self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
+        self._ticks = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._log = log
         self.published = 0
 
@@ -65,9 +65,9 @@ class Player(Node):
                 first, begin = cloud, time.monotonic()
             due = begin + (cloud.stamp - first.stamp) * 1e-9 / rate
             for now in until(due):
-                if self._clock:
+                if self._ticks:
                     self.tick(cloud.stamp - int((due - now) * rate * 1e9))
-            if self._clock:
+            if self._ticks:
                 self.tick(cloud.stamp)
             if self._log:
                 self._log.write(f"{cloud.stamp} {time.monotonic_ns()}\n")
@@ -76,8 +76,8 @@ class Player(Node):
             self.published += 1
 
     def tick(self, stamp: int) -> None:
-        assert self._clock
-        self._clock.publish(Clock(clock=Time(sec=stamp // 10**9, nanosec=stamp % 10**9)))
+        assert self._ticks
+        self._ticks.publish(Clock(clock=Time(sec=stamp // 10**9, nanosec=stamp % 10**9)))
 
     def finish(self) -> None:
         """Until the last cloud has arrived."""

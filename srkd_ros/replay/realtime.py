@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.status import Status
 
 from srkd_ros.errors import MissingPackageError, SrkdError
 from srkd_ros.replay.labelled_bag import LabelledBag
@@ -81,8 +83,8 @@ def go_live(run: Run, console: Console) -> None:
                 rate=options.rate,
                 selection=options.selection,
                 parameters={**parameters, "intensity_scale": str(scale)},
-                received=lambda stamp, data, topic=model.topic: bag.write(topic, stamp, data),
-                progress=lambda sent, back, name=model.name: status.update(f"{name}: {sent} played, {back} came back"),
+                received=partial(bag.write, model.topic),
+                progress=partial(_show, status, model.name),
                 log_folder=run.folder,
             )
         results.append(result)
@@ -94,6 +96,10 @@ def go_live(run: Run, console: Console) -> None:
         **results[0].to_dict(),
         "models": {m.name: r.to_dict() for m, r in zip(run.models, results, strict=True)},
     }
+
+
+def _show(status: Status, name: str, published: int, received: int) -> None:
+    status.update(f"{name}: {published} played, {received} came back")
 
 
 def live_run(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from srkd_ros.replay import charts
+from srkd_ros.replay.birdseye import visible
 from srkd_ros.replay.frames import Frame
 from srkd_ros.replay.report_style import STYLE
 from srkd_ros.replay.results import read_table, replacing
-from srkd_ros.replay.table import overview_rows, percent, plain, warnings
+from srkd_ros.replay.table import count, overview_rows, percent, plain, warnings
 
 _MEASURES = {"miou": "mIoU", "agreement": "agreement with the teacher (mIoU)", "confidence": "mean confidence"}
 _MAX_POINTS = 1500  # of a line over time
@@ -50,11 +51,12 @@ def _inputs(document: dict[str, Any]) -> list[str]:
 def _head(document: dict[str, Any]) -> str:
     given, mode = document["input"], document["mode"]
     span = f"{given['duration_s']:.1f} s, " if given["duration_s"] else ""
+    created = escape(document["created"][:16].replace("T", " "))
     live = "live, through the node over ROS 2" if mode == "realtime" else "every cloud, as fast as it goes"
     return (
         f"<header><p class=kicker>srkd-replay {escape(document['version'])}</p><h1>{escape(_title(document))}</h1>"
         f"<p class=sub>{given['clouds']:,} clouds, {span}{given['points']:,} points of "
-        f"<code>{escape(str(given['topic']))}</code> &middot; {live} &middot; {escape(document['created'][:16])}</p>"
+        f"<code>{escape(str(given['topic']))}</code> &middot; {live} &middot; {created}</p>"
         "</header>"
     )
 
@@ -76,7 +78,8 @@ def _tiles(document: dict[str, Any]) -> str:
             f"<tr><td>{escape(t)}</td>{''.join(f'<td class=n>{escape(x)}</td>' for x in texts)}</tr>"
             for t, texts in overview_rows(document)
         )
-        return f"<section><h2>Side by side</h2><table><thead><tr><th></th>{heads}</tr></thead>{rows}</table></section>"
+        table = f"<table class=side><thead><tr><th></th>{heads}</tr></thead>{rows}</table>"
+        return f"<section><h2>Side by side</h2>{table}</section>"
     model = document["models"][0]
     latency = model["latency_ms"].get("total") or model["latency_ms"].get("end_to_end") or {}
     agreement = (model["agreement"] or {}).get("miou")
@@ -140,7 +143,7 @@ def _shown_classes(document: dict[str, Any]) -> list[tuple[str, Sequence[int]]]:
     for m in document["models"]:
         for name, color in zip(m["classes"], m["colors"], strict=True):
             if m["predicted"][name] or (m["per_class"] or {}).get(name, {}).get("points"):
-                shown.setdefault(name, color)
+                shown.setdefault(name, visible(np.array(color)).tolist())
     return list(shown.items())
 
 
@@ -154,7 +157,7 @@ def _classes(document: dict[str, Any]) -> str:
         return _predicted(document)
     against = "truth" if document["truth"]["matched_clouds"] else "teacher"
     first = _score(models[0]) or {}
-    colors = dict(zip(models[0]["classes"], models[0]["colors"], strict=True))
+    colors = dict(zip(models[0]["classes"], visible(np.array(models[0]["colors"])).tolist(), strict=True))
     heads = "".join(f"<th><i class=key{i % 4}></i>{escape(m['name'])}</th>" for i, m in enumerate(models))
     rows = []
     for name, c in first["per_class"].items():
@@ -212,9 +215,7 @@ def _quality_charts(document: dict[str, Any]) -> str:
         for i in used
     ]
     rows = [(m["name"], [_times100((_score(m) or {})["by_range"][i]["miou"]) for i in used]) for m in models]
-    out = (
-        f"<figure>{charts.bars(names, rows, 'distance in m', 'mIoU in %')}<figcaption>By distance</figcaption></figure>"
-    )
+    out = f"<figure><h2>By distance</h2>{charts.bars(names, rows, 'distance in m', 'mIoU in %')}</figure>"
     curves = []
     for m in models:
         if m["calibration"]:
@@ -223,8 +224,8 @@ def _quality_charts(document: dict[str, Any]) -> str:
             curves.append((m["name"], [(b["confidence"], b["accuracy"], b["points"] / total) for b in filled]))
     if any(points for _, points in curves):
         out += (
-            f"<figure class=square>{charts.reliability(curves)}<figcaption>Calibration: on the line, the confidence is "
-            "the share that is right; larger dots hold more points</figcaption></figure>"
+            f"<figure class=square><h2>Calibration</h2>{charts.reliability(curves)}<figcaption>On the line, the "
+            "confidence is the share that is right. Larger dots hold more points.</figcaption></figure>"
         )
     return f"<section class=charts>{out}</section>"
 
@@ -243,7 +244,7 @@ def _confusion(document: dict[str, Any]) -> str:
             chart = charts.heatmap(counts, rows, score["confusion"]["columns"])
             caption = "rows are the truth, columns what it was labelled, in % of the row"
             out += f"<figure class=wide>{chart}<figcaption>{escape(m['name'])}: {caption}</figcaption></figure>"
-    return f"<section><h2>Confusion</h2>{out}</section>" if out else ""
+    return f"<section><h2>Confusion</h2><div class=charts>{out}</div></section>" if out else ""
 
 
 def _speed(document: dict[str, Any]) -> str:
@@ -257,7 +258,9 @@ def _speed(document: dict[str, Any]) -> str:
     gpu = f", {memory['gpu']:,.0f} MB on the GPU" if memory["gpu"] else ""
     host = document["host"]
     peak = f"peak memory {memory['process']:,.0f} MB{gpu}"
-    sub = f"<p class=sub>{escape(host['processor'] or host['machine'])}, {host['threads']} threads; {peak}.</p>"
+    sub = (
+        f"<p class=sub>{escape(host['processor'] or host['machine'])}, {count(host['threads'], 'thread')}; {peak}.</p>"
+    )
     live = document.get("live")
     if live:
         sub += (
@@ -285,9 +288,7 @@ def _over_time(folder: Path, document: dict[str, Any]) -> str:
         "total_ms": "latency in ms",
     }
     figures = "".join(
-        f"<figure>{charts.lines(series[c], 'time in s', title, 100 if c != 'total_ms' else 0)}</figure>"
-        for c, title in titles.items()
-        if c in series
+        f"<figure>{charts.lines(series[c], 'time in s', title)}</figure>" for c, title in titles.items() if c in series
     )
     return f"<section><h2>Over time</h2><div class=charts>{figures}</div></section>" if figures else ""
 

@@ -41,6 +41,7 @@ td { padding:4px 12px 4px 0; border-top:1px solid var(--line) }
 td:last-child, th:last-child { padding-right:0 }
 .n { text-align:right }
 .classes th:nth-last-child(-n+4) { text-align:right }
+.side th { text-align:right }
 tfoot td { font-weight:600 }
 .classes th:nth-child(2) { text-align:left }
 td.bad { color:var(--bad); font-weight:600 }
@@ -68,7 +69,7 @@ img { width:100%; display:block; border-radius:8px; background:#0e1218 }
 figcaption { color:var(--ink2); font-size:13px; margin-top:5px }
 .charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(420px,1fr)); gap:22px 30px; align-items:start }
 .charts svg { max-width:640px }
-.charts .square svg { max-width:400px }
+.charts .square svg { max-width:340px }
 svg { width:100%; height:auto; display:block }
 svg text { fill:var(--ink2); font-size:12px }
 svg .label { fill:var(--ink) }
@@ -108,6 +109,7 @@ polyline { fill:none; stroke-width:1.8; stroke-linejoin:round }
   h2, h3 { break-after:avoid }
   .charts { grid-template-columns:1fr 1fr; gap:14px 18px }
   h1 { font-size:21px }
+  .tiles { grid-template-columns:repeat(auto-fit,minmax(105px,1fr)) }
   .tile { padding:6px 12px }
   .tile strong { font-size:22px }
   @page { size:A4; margin:14mm }

@@ -111,7 +111,7 @@ class Checkpoint:
         flat = {f"{i}/{name}": array for i, model in enumerate(arrays) for name, array in model.items()}
         text = np.frombuffer(json.dumps(progress).encode(), np.uint8)
         with replacing(self.path, "wb") as file:
-            np.savez_compressed(file, progress=text, **flat)
+            np.savez_compressed(file, progress=text, **flat)  # type: ignore[arg-type]
 
     def load(self) -> tuple[list[dict[str, np.ndarray]], dict[str, Any]]:
         """DataError in one line if the file is missing or damaged."""

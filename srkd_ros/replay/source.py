@@ -71,7 +71,9 @@ class Input(Protocol):
     topic: str
     count: int  # clouds it holds
     seconds: float
-    damage: str | None
+
+    @property
+    def damage(self) -> str | None: ...
 
     def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]: ...
 
@@ -99,7 +101,8 @@ class FolderInput:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder.parent if folder.name == "velodyne" else folder
-        self.topic, self.damage = folder.name, None
+        self.topic = folder.name
+        self.damage: str | None = None
         self.files = sorted(folder.glob("*.bin"))
         self.count = len(self.files)
         times = self.path / "times.txt"

@@ -44,7 +44,9 @@ class Storage(Protocol):
     path: Path
     topics: dict[str, Topic]
     seconds: float  # between the first and the last message
-    damage: str | None
+
+    @property
+    def damage(self) -> str | None: ...
 
     def messages(self, topics: Collection[str], start: int | None = None) -> Iterator[Record]:
         """Messages of these topics in the order of log time, from `start` (ns of log time) on."""
