@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""srkd-train as a user meets it: recipes, overrides, examples in the help, one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from srkd_ros.resources import find
+from srkd_train.cli import main
+from srkd_train.config import DistillConfig, TrainConfig, check
+from srkd_train.parsing import parse_config
+
+RECIPES = sorted(find("config/train").glob("*.yaml"))
+SMALL = """
+preprocessing: {voxel_size: 1.0, min_range: 0.0, max_range: 60.0}
+network:
+  preset: nano
+  encoder_channels: [8, 12]
+  encoder_depths: [1, 1]
+  encoder_heads: [1, 2]
+  encoder_convolution: [true, false]
+  encoder_attention: [false, true]
+  decoder_channels: [8]
+  decoder_depths: [0]
+  decoder_heads: [1]
+  decoder_convolution: [false]
+  decoder_attention: [false]
+data: {batch_size: 2, workers: 0}
+trainer: {max_steps: 4, accelerator: cpu, threads: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three towns in SemanticKITTI's layout: a plane and a block, raw ids 40 (road) and 50 (building)."""
+    root = tmp_path_factory.mktemp("data") / "streets"
+    random = np.random.default_rng(0)
+    for sequence in ("00", "01", "08"):
+        for kind in ("velodyne", "labels"):
+            (root / "sequences" / sequence / kind).mkdir(parents=True)
+        for i in range(2):
+            points = random.uniform((-20, -20, -1.8, 0), (20, 20, -1.7, 0.3), (800, 4)).astype("<f4")
+            points[::2, 2] += random.uniform(0.5, 4, 400)
+            labels = np.where(points[:, 2] > -1.5, 50, 40).astype("<u4")
+            points.tofile(root / "sequences" / sequence / "velodyne" / f"{i:06d}.bin")
+            labels.tofile(root / "sequences" / sequence / "labels" / f"{i:06d}.label")
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, streets: Path) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    data = yaml.safe_load(SMALL)
+    data["data"]["root"] = str(streets)
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, recipe: Path) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "teacher"
+    assert main(["teacher", "--config", str(recipe), "--output", str(output)]) == 0
+    return output / "student.safetensors"
+
+
+def test_teach_distill_evaluate_inspect(
+    teacher: Path, recipe: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "student"
+    command = ["distill", "--config", str(recipe), "--teacher", str(teacher), "--output", str(output)]
+    assert main([*command, "--losses.cross_sample.weight", "0.5", "--losses.cross_sample.points", "32"]) == 0
+    assert yaml.safe_load((output / "config.yaml").read_text())["losses"]["cross_sample"]["weight"] == 0.5
+    student = output / "student.safetensors"
+    capsys.readouterr()
+    scores = tmp_path / "scores.json"
+    picture = tmp_path / "confusion.png"
+    arguments = ["eval", str(student), str(teacher), str(streets), "--json", str(scores), "--picture", str(picture)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "mIoU" in printed
+    assert "building" in printed
+    document = json.loads(scores.read_text())
+    assert len(document["models"]) == 2
+    assert set(document["models"][0]["per_class"]["road"]) >= {"iou", "points"}
+    assert document["models"][0]["by_range"][0]["from_m"] == 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert main(["info", str(student)]) == 0
+    printed = capsys.readouterr().out
+    assert "road" in printed
+    assert "teacher sha256" in printed
+    assert main(["info", str(student), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"]["losses"]["kl"]["weight"] == 0.3
+
+
+def test_a_finished_run_resumes_to_nothing(teacher: Path, recipe: Path):
+    assert main(["teacher", "--config", str(recipe), "--output", str(teacher.parent), "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["bogus"], "no command 'bogus'"),
+        (["teacher", "--data.rot", "x"], "data.rot: unknown key; did you mean data.root?"),
+        (["teacher", "--lr", "1"], "lr: unknown key; did you mean optimizer.lr?"),
+        (["teacher", "--config", "missing.yaml"], "--config: no such file"),
+        (["teacher", "--trainer.epochs", "many"], "trainer.epochs: expected int. got many"),
+        (["teacher", "--trainer.precision", "8"], "trainer.precision: expected"),
+        (["teacher", "--trainer.accumulate", "0"], "trainer.accumulate: 0 is not positive"),
+        (["teacher", "--preprocessing.voxel_size", "-1"], "preprocessing.voxel_size: -1"),
+        (["teacher", "--network.preset", "huge"], "no network preset 'huge'"),
+        (["teacher", "--data.root", "nowhere"], "nowhere: no such folder"),
+        (["distill", "--losses.kl.wieght", "1"], "losses.kl.wieght: unknown key; did you mean losses.kl.weight?"),
+        (["distill", "--teacher", "missing.safetensors"], "missing.safetensors: no such student file"),
+        (["eval", "missing.safetensors", "data"], "missing.safetensors: no such model file"),
+        (["eval"], "required: MODEL, DATA"),
+        (["info", "missing.safetensors"], "missing.safetensors: no such student file"),
+        (["synth"], "required: OUT"),
+        (["import", "x.pth"], "required: --arch"),
+        (["export", "missing.safetensors"], "missing.safetensors"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str], recipe: Path, tmp_path: Path
+):
+    if arguments[0] in ("teacher", "distill") and "--config" not in arguments:
+        arguments = [arguments[0], "--config", str(recipe), "--output", str(tmp_path / "run"), *arguments[1:]]
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert line in printed
+
+
+def test_unknown_keys_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("losses:\n  kl:\n    wight: 3\n")
+    assert main(["distill", "--config", str(recipe)]) == 2
+    assert "losses.kl.wight: unknown key; did you mean losses.kl.weight?" in capsys.readouterr().err
+
+
+def test_another_label_set_than_the_teachers(
+    teacher: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    labels = tmp_path / "two.yaml"
+    labels.write_text(
+        yaml.safe_dump(
+            {
+                "name": "two",
+                "classes": [
+                    {"id": 0, "name": "floor", "color": [1, 2, 3], "raw_ids": [40]},
+                    {"id": 1, "name": "wall", "color": [3, 2, 1], "raw_ids": [50]},
+                ],
+            }
+        )
+    )
+    command = ["distill", "--config", str(recipe), "--teacher", str(teacher), "--output", str(tmp_path / "run")]
+    assert main([*command, "--data.labels", str(labels)]) == 2
+    assert "class 0: car against floor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_shipped_recipe_is_complete(path: Path):
+    cls = DistillConfig if path.stem.endswith("distill") else TrainConfig
+    config = parse_config(cls, ["--config", str(path)], "srkd-train", "")
+    check(config)
+    classes = 20
+    network = config.network.build(len(config.preprocessing.features), classes)
+    assert network.num_classes == classes
+    assert path.read_text().startswith("#")
+
+
+def test_help_is_quick_and_starts_with_examples():
+    script = "import sys; from srkd_train.cli import main; main(['--help']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("examples:")
+    assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize("command", ["synth", "teacher", "distill", "eval", "import", "export", "info"])
+def test_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert f"srkd-train {command} " in text.split("options:")[0]
