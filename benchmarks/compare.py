@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Compares a run with a committed one, by times relative to the calibrator, and names what got slower."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srkd_ros.errors import ConfigError
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One method then and now, each in units of its own run's calibrator."""
+
+    key: Key  # benchmark, input, method
+    then: float
+    now: float
+
+    @property
+    def factor(self) -> float:
+        """Above 1: slower."""
+        return self.now / self.then
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.key)}: {self.factor:.2f} times the committed cost"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A results file; ConfigError if it is missing or something else."""
+    try:
+        results = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: no committed results; make them with `python -m benchmarks --all`") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON ({error})") from error
+    if not isinstance(results, dict) or results.get("format") != 1:
+        raise ConfigError(
+            f"{path}: not a results file of this program; make it again with `python -m benchmarks --all`"
+        )
+    return results
+
+
+def changes(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """Methods in both whose input is the same, worst first."""
+    then = {_key(row): row for row in committed}
+    found = [
+        Change(_key(row), then[_key(row)]["calibrated"], row["calibrated"])
+        for row in rows
+        if _key(row) in then and then[_key(row)]["sizes"] == row["sizes"]
+    ]
+    return sorted(found, key=lambda change: -change.factor)
+
+
+def incomparable(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why rows of a run have no counterpart."""
+    then = {_key(row): row for row in committed}
+    lines = []
+    for row in rows:
+        if _key(row) not in then:
+            lines.append(f"{', '.join(_key(row))}: not among the committed results")
+        elif then[_key(row)]["sizes"] != row["sizes"]:
+            lines.append(f"{', '.join(_key(row))}: its input is another than in the committed results")
+    return lines
+
+
+def slower(found: Sequence[Change], threshold: float) -> list[Change]:
+    """Those whose relative cost grew by more than `threshold` (0.3: 30 %)."""
+    return [change for change in found if change.factor > 1 + threshold]
+
+
+def best_of(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of two runs, of each method the cheaper: what is slow by chance is not slow twice."""
+    again = {_key(row): row for row in second}
+    return [min(row, again.get(_key(row), row), key=lambda r: r["calibrated"]) for row in first]
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["benchmark"], row["input"], row["method"]
