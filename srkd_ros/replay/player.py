@@ -10,19 +10,20 @@ Works on every input of srkd-replay, with no rosbag2 installed. Stamps stay thos
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
@@ -119,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         selection = Selection(given.start, given.end, given.every, given.n)
         source = open_source(given.bag, given.topic, selection)
-        rclpy.init(args=arguments)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         with ExitStack() as stack:
             stack.callback(rclpy.try_shutdown)
             log = stack.enter_context(given.log.open("w")) if given.log else None
@@ -135,9 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SrkdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
