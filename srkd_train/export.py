@@ -40,13 +40,13 @@ def run_export(
     if format == "onnx":
         return export_onnx(student, Path(output) if output else student.with_suffix(".onnx"), precision)
 
-    from srkd_ros.runtimes.tensorrt_engine import DEFAULT_POINTS, build_engine_file, require_tensorrt
+    from srkd_ros.runtimes.tensorrt_engine import build_engine_file, require_builder
 
-    require_tensorrt()  # before the work, not after it
+    require_builder()  # before the work, not after it
     target = Path(output) if output else student.with_suffix(".onnx")
     graph = export_onnx(student, target.with_suffix(".onnx"), precision)
     engine = target if target.suffix == ".engine" else None
-    return build_engine_file(graph, points or DEFAULT_POINTS, engine)
+    return build_engine_file(graph, points, engine)
 
 
 def export_onnx(student: Path, output: Path, precision: str = "fp32") -> Path:

@@ -18,7 +18,7 @@ from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.geometry.tables import named_tables
 from srkd_ros.runtimes.graph import FEATURES, LOGITS, PRECISION_KEY, check_inputs, graph_spec
-from srkd_ros.student import METADATA_KEY, Manifest
+from srkd_ros.runtimes.onnx_file import read_manifest
 
 
 def is_installed() -> bool:
@@ -66,9 +66,7 @@ class OnnxRuntime:
         except Exception as error:  # onnxruntime's exceptions have no common base but this one
             raise ModelError(f"{path}: onnxruntime cannot read it ({str(error).splitlines()[0]})") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise ModelError(f"{path}: has no srkd manifest; make the file with `srkd-train export`")
-        self.manifest = Manifest.from_json(metadata[METADATA_KEY], str(path))
+        self.manifest = read_manifest(path, metadata)
         self.geometry_spec = graph_spec(self.manifest.network)
         self._tables = check_inputs([value.name for value in self._session.get_inputs()], self.geometry_spec, path)
         self.precision = metadata.get(PRECISION_KEY, "fp32")
