@@ -17,7 +17,7 @@ from srkd_ros.errors import CloudError
 from srkd_ros.geometry import build_geometry
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import UNLABELLED, LabelSet
-from srkd_ros.preprocess import network_input
+from srkd_ros.preprocess import NetworkInput, network_input
 from srkd_ros.runtimes import Runtime, open_runtime
 from srkd_ros.student import Manifest, file_hash
 
@@ -125,18 +125,9 @@ class Segmenter:
         CloudError if shapes do not fit or a feature of the model is missing.
         """
         clock = _Clock(self.device)
-        points = _check(xyz, intensity)
-        labels = np.full(points, UNLABELLED, np.uint8)
-        confidence = np.zeros(points, np.float32)
-        scaled = None if intensity is None else self._intensity(intensity, intensity_full_scale)
-        to_device = {name: self._tensor(values) for name, values in (extra or {}).items()}
-        given = network_input(
-            self._tensor(xyz),
-            None if scaled is None else self._tensor(scaled),
-            self.manifest.preprocessing,
-            to_device,
-            intensity_default=self.manifest.statistics.intensity.get("0.5", 0.0),
-        )
+        labels = np.full(len(xyz), UNLABELLED, np.uint8)
+        confidence = np.zeros(len(xyz), np.float32)
+        given = self._network_input(xyz, intensity, extra, intensity_full_scale)
         clock.lap("preprocess")
         if len(given.kept) == 0:
             return Segmentation(labels, confidence, clock.timings, 0)
@@ -151,6 +142,40 @@ class Segmenter:
         confidence[kept] = best.index_select(0, given.voxels.point_to_voxel).cpu().numpy()
         clock.lap("postprocess")
         return Segmentation(labels, confidence, clock.timings, len(logits))
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        xyz: np.ndarray,
+        intensity: np.ndarray | None = None,
+        extra: Mapping[str, np.ndarray] | None = None,
+        intensity_full_scale: float | None = None,
+    ) -> np.ndarray:
+        """Probabilities float32 [N, classes] of points given as to a call; zeros where there is no prediction."""
+        given = self._network_input(xyz, intensity, extra, intensity_full_scale)
+        probabilities = np.zeros((len(xyz), len(self.labels)), np.float32)
+        if len(given.kept):
+            logits = self._runtime.logits(given.features, build_geometry(given.voxels, self._runtime.geometry_spec))
+            of_points = torch.softmax(logits.float(), 1).index_select(0, given.voxels.point_to_voxel)
+            probabilities[given.kept.cpu().numpy()] = of_points.cpu().numpy()
+        return probabilities
+
+    def _network_input(
+        self,
+        xyz: np.ndarray,
+        intensity: np.ndarray | None,
+        extra: Mapping[str, np.ndarray] | None,
+        intensity_full_scale: float | None,
+    ) -> NetworkInput:
+        _check(xyz, intensity)
+        scaled = None if intensity is None else self._intensity(intensity, intensity_full_scale)
+        return network_input(
+            self._tensor(xyz),
+            None if scaled is None else self._tensor(scaled),
+            self.manifest.preprocessing,
+            {name: self._tensor(values) for name, values in (extra or {}).items()},
+            intensity_default=self.manifest.statistics.intensity.get("0.5", 0.0),
+        )
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         array = np.ascontiguousarray(values, np.float32)
@@ -175,9 +200,8 @@ class _Clock:
         self._last = now
 
 
-def _check(xyz: np.ndarray, intensity: np.ndarray | None) -> int:
+def _check(xyz: np.ndarray, intensity: np.ndarray | None) -> None:
     if xyz.ndim != 2 or xyz.shape[1] != 3:
         raise CloudError(f"xyz has shape {xyz.shape}; expected [N, 3]")
     if intensity is not None and intensity.shape != (len(xyz),):
         raise CloudError(f"intensity has shape {intensity.shape}; expected [{len(xyz)}], one for each point")
-    return len(xyz)
