@@ -41,6 +41,14 @@ def segmenter(oracle: Oracle) -> Segmenter:
     return Segmenter(oracle, Path("oracle"), "", intensity_scale=1.0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def cloud():
     generator = np.random.default_rng(3)
