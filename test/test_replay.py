@@ -186,6 +186,22 @@ def test_a_damaged_bag_is_evaluated_up_to_the_damage(plugin, whole_folder, stude
     assert document["complete"]
 
 
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_damage_in_the_middle_ends_the_input_and_not_the_run(plugin, tmp_path):
+    bag = write_bag(tmp_path / "bag", 60, plugin)
+    (file,) = (p for p in bag.iterdir() if p.suffix != ".yaml")
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200_000] = b"\xee" * 200_000
+    file.write_bytes(data)
+    source = open_source([bag, write_bag(tmp_path / "good", 2)])
+    clouds = list(source)
+    assert [c.input for c in clouds[-2:]] == [1, 1]
+    assert 15 <= len(clouds) - 2 < 60
+    (damage,) = source.damage
+    assert "damaged after" in damage
+
+
 def test_two_models_and_a_teacher(recording, student_file, tmp_path):
     twin = tmp_path / "twin.safetensors"
     shutil.copy(student_file, twin)
@@ -236,6 +252,7 @@ def test_wrong_input_is_one_line_and_status_2(recording, student_file, tmp_path,
         ([str(recording), *good, "--truth", "no/such"], "neither a folder nor a topic"),
         ([str(recording), *good, "--truth", str(empty)], "no .label files"),
         ([str(recording), *good, "--intensity-scale", "bright"], "intensity_scale"),
+        ([str(recording), *good, "--start", "100"], "no cloud is left"),
         (["compare", str(text), str(text)], "not a metrics.json"),
     ]
     for arguments, expected in wrong:

@@ -4,6 +4,11 @@
 """srkd-replay --realtime: a player process, the real node and the recorder, over real ROS 2 topics."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +17,9 @@ from replay_data import START, write_bag
 from test_replay import labelled
 
 from srkd_ros import Segmenter
+from srkd_ros.errors import SrkdError
 from srkd_ros.replay import cli
+from srkd_ros.replay.realtime import live_run
 
 pytest.importorskip("rclpy", reason="no rclpy: pip install 'srkd_ros[ros]'")
 torch.set_num_threads(1)
@@ -44,7 +51,36 @@ def test_live_labels_equal_offline_labels(slow_bag, student_file, tmp_path, monk
     assert document["models"][0]["latency_ms"]["end_to_end"]["p99"] > 0
 
 
-def test_a_node_that_does_not_start_says_why(slow_bag, student_file, tmp_path, capsys):
-    arguments = [str(slow_bag), "-m", str(student_file), "--realtime", "-o", str(tmp_path / "out")]
-    assert cli.main([*arguments, "--intensity-field", "nowhere", "--resume"]) == 2
-    assert "leave out --shard and --resume" in capsys.readouterr().err
+def test_a_node_that_does_not_start_says_why(slow_bag, student_file, tmp_path):
+    with pytest.raises(SrkdError, match="gpu-of-my-dreams"):
+        live_run(slow_bag, student_file, parameters={"device": "gpu-of-my-dreams"}, log_folder=tmp_path)
+    assert not list(tmp_path.glob(".published*"))
+
+
+def test_shards_and_resuming_are_refused_live(slow_bag, student_file, tmp_path, capsys):
+    for option in (["--resume"], ["--shard", "0/2"]):
+        arguments = [str(slow_bag), "-m", str(student_file), "--realtime", "-o", str(tmp_path / "out"), *option]
+        assert cli.main(arguments) == 2
+        assert "leave out --shard and --resume" in capsys.readouterr().err
+
+
+def test_the_player_keeps_time_and_stops_on_a_signal(slow_bag, tmp_path):
+    from srkd_ros.replay.recorder import Recorder
+
+    topic, log = f"/player_test_{os.getpid()}", tmp_path / "times"
+    recorder = Recorder(topic)
+    command = [sys.executable, "-m", "srkd_ros.replay.player", str(slow_bag), "--output-topic", topic]
+    player = subprocess.Popen([*command, "--loop", "--clock", "--rate", "0.5", "--log", str(log)])
+    try:
+        end = time.monotonic() + 30
+        while len(recorder.arrived) < 5 and time.monotonic() < end:
+            recorder.spin(0.1)
+        assert sorted(recorder.arrived) == [START + i * 10**8 for i in range(5)]
+        player.send_signal(signal.SIGINT)
+        assert player.wait(10) == 0
+    finally:
+        player.kill()
+        recorder.close()
+    times = [int(line.split()[1]) for line in log.read_text().splitlines()[:5]]
+    assert np.all(np.diff(times) > 0.15e9)
+    assert (times[-1] - times[0]) * 1e-9 == pytest.approx(0.8, abs=0.3)

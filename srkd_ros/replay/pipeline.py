@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from srkd_ros import __version__, pointcloud2
-from srkd_ros.errors import CloudError, ConfigError
+from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import LabelSet
 from srkd_ros.replay import results
@@ -104,6 +104,8 @@ def replay(options: Options, console: Console) -> Path:
 
         go_live(run, console)
     run.label(console)
+    if not run.state.done and options.selection.shard == (0, 1):
+        raise DataError(f"{options.inputs[0]}: no cloud is left by --start, --end and --every")
     document = describe(run)
     results.write_json(folder / "metrics.json", document)
     run.write_report(document, console)

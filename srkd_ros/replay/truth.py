@@ -143,7 +143,7 @@ def class_ids(values: np.ndarray, ids: str, labels: LabelSet) -> np.ndarray:
     """Truth values [N] of any number type to uint8 class ids of `labels`, 255 where the value means no class."""
     whole = values if values.dtype.kind in "iu" else np.nan_to_num(values, nan=-1.0).astype(np.int64)
     if ids == "raw":
-        return labels.from_raw(whole)
+        return labels.from_raw(whole & 0xFFFF)  # above, SemanticKITTI keeps the instance
     known = (whole >= 0) & (whole < len(labels))
     return np.where(known, whole, UNLABELLED).astype(np.uint8)
 
