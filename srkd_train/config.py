@@ -103,6 +103,7 @@ class TrainerConfig:
     devices: int = 0  # a machine; 0: all GPUs, or one CPU process
     nodes: int = 1  # machines, under torchrun or SLURM
     strategy: Literal["auto", "ddp", "ddp_gloo", "fsdp"] = "auto"
+    batch_norm_momentum: float = 0.01  # PTv3's, for long runs; a few hundred steps want 0.1
     sync_batch_norm: bool = False  # one normalisation over all GPUs
     threads: int = 0  # of torch on CPU; 0: torch's choice
     validate_every: int = 1  # epochs

@@ -104,6 +104,9 @@ def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: to
     )
     pl.seed_everything(config.seed, workers=True, verbose=False)
     model = PointTransformer(manifest.network)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            layer.momentum = config.trainer.batch_norm_momentum
     if config.init:
         _initialise(model, config.init, labels)
     weights = None
