@@ -20,7 +20,7 @@ from srkd_ros import __version__, pointcloud2
 from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import LabelSet
-from srkd_ros.replay import results
+from srkd_ros.replay import rerun_view, results
 from srkd_ros.replay.document import describe
 from srkd_ros.replay.evaluation import Evaluation
 from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
@@ -93,6 +93,8 @@ def replay(options: Options, console: Console) -> Path:
     """Label and measure; returns the run's folder. KeyboardInterrupt leaves it ready for --resume."""
     if options.realtime and (options.resume or options.selection.shard != (0, 1)):
         raise ConfigError("--realtime plays the whole selection in one go: leave out --shard and --resume")
+    if options.rerun is not None:
+        rerun_view.sdk()  # a missing package is better known before an hour's work than after it
     source = open_source(options.inputs, options.topic, options.selection)
     truth = find_truth(options.truth, source, options.truth_ids)
     models = load_models(options, source)
@@ -313,9 +315,7 @@ class Run:
             frames = chosen_frames(self)
             write_report(self.folder, document, frames)
         if self.options.rerun is not None:
-            from srkd_ros.replay.rerun_view import show
-
-            show(self, self.options.rerun)
+            rerun_view.show(self, self.options.rerun)
         results.link_latest(self.folder)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 _MOST_CLOUDS = 600  # of a recording: beyond it, every k-th, or the viewer's memory is gone
 
 
-def show(run: Run, file: str) -> None:
-    """Save the recording to `file`, or open the viewer where it is "". Labels are computed again, not read."""
+def sdk() -> Any:
+    """The Rerun SDK; MissingPackageError with the command that installs it."""
     try:
-        import rerun as rr
+        import rerun
     except ImportError as error:
         raise MissingPackageError("--rerun needs the Rerun SDK: pip install 'srkd_ros[viz]'") from error
+    return rerun
+
+
+def show(run: Run, file: str) -> None:
+    """Save the recording to `file`, or open the viewer where it is "". Labels are computed again, not read."""
+    rr = sdk()
     rr.init("srkd-replay", spawn=not file)
     if file:
         rr.save(file)
@@ -62,3 +68,4 @@ def show(run: Run, file: str) -> None:
                 truth = class_ids(values, run.truth.ids, model.labels)[seen]
                 rr.log(f"/{model.name}/truth", rr.Points3D(xyz, class_ids=truth))
                 rr.log(f"/{model.name}/error", rr.Points3D(xyz, colors=birdseye.by_error(labels, truth)))
+    rr.disconnect()  # the file is whole from here on
