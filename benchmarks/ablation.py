@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Does each term of SRKD help? Student alone, with each term, with all; at 100 %, 25 % and 5 % of the labels.
+
+    python -m benchmarks.ablation --size cpu            about an hour on two cores
+    python -m benchmarks.ablation --size gpu            the same with larger networks and three seeds
+    python -m benchmarks.ablation --size cpu --shares 1.0 --variants student kl full      a part of it
+
+Trained on synthetic towns, measured on towns and on a sensor that training has not seen. Finished runs are kept in the
+output folder and not repeated: an interrupted benchmark continues where it stopped, and more seeds can be added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+TERMS = ("point_affinity", "voxel_affinity", "channel", "cross_sample", "feature")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "student": (),
+    "kl": ("kl",),
+    "kl + affinity": ("kl", "point_affinity", "voxel_affinity"),
+    "kl + channel": ("kl", "channel"),
+    "kl + cross-sample": ("kl", "cross_sample"),
+    "kl + feature": ("kl", "feature"),
+    "full": ("kl", *TERMS),
+    "full + unlabelled": ("kl", *TERMS),
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "cpu": {
+        "data": {"sequences": 12, "scans": 16, "columns": 512},
+        "teacher": {"trainer.max_steps": 900},
+        "student": {"trainer.max_steps": 400},
+        "seeds": 1,
+    },
+    "gpu": {
+        "data": {"sequences": 40, "scans": 50, "columns": 1024},
+        "teacher": {
+            "network.preset": "ptv3",
+            "trainer.max_steps": 6000,
+            "trainer.precision": "bf16",
+            "data.workers": 8,
+        },
+        "student": {"trainer.max_steps": 3000, "trainer.precision": "bf16", "data.workers": 8, "augment.sector": 360},
+        "seeds": 3,
+    },
+}
+SHARES = (1.0, 0.25, 0.05)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), default="cpu")
+    parser.add_argument("--output", type=Path, default=Path("results/ablation"))
+    parser.add_argument("--seeds", type=int, help="runs of each variant; default: 1 on cpu, 3 on gpu")
+    parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="plot (default: OUTPUT/ablation.png)")
+    given = parser.parse_args()
+    console = Console()
+    size = SIZES[given.size]
+    root = given.output / given.size
+    data = {
+        "towns": synthesize(root / "towns", seed=0, sensor="os1-64", **size["data"]),
+        "sensor": synthesize(root / "sensor", 6, 6, "hdl-32e", seed=500),
+    }
+    splits = {"towns": "val", "sensor": "all"}
+    start = time.monotonic()
+    teacher = run(root / "teacher", "teacher", "synthetic-teacher", data["towns"], size["teacher"], 0, given.threads)
+    rows = [{"variant": "teacher", "share": 1.0, "seed": 0, **measure(teacher, data, splits)}]
+    for seed in range(given.seeds or size["seeds"]):
+        for share in given.shares:
+            for variant in given.variants:
+                if variant == "full + unlabelled" and share == 1:
+                    continue
+                name = f"{variant.replace(' ', '')}-{share:g}-{seed}"
+                settings = {**size["student"], "data.label_share": share, **terms(variant)}
+                if variant == "full + unlabelled":
+                    settings["data.keep_unlabelled"] = "true"
+                file = run(
+                    root / name, "distill", "synthetic-distill", data["towns"], settings, seed, given.threads, teacher
+                )
+                rows.append({"variant": variant, "share": share, "seed": seed, **measure(file, data, splits)})
+                text = table(rows, given.shares, time.monotonic() - start)
+                (root / "ablation.md").write_text(text)
+                (root / "ablation.json").write_text(json.dumps(rows, indent=1))
+    console.print(table(rows, given.shares, time.monotonic() - start), highlight=False, soft_wrap=True)
+    plot(rows, given.picture or root / "ablation.png")
+
+
+def synthesize(folder: Path, sequences: int, scans: int, sensor: str, seed: int, columns: int | None = None) -> Path:
+    from srkd_train.simulation import synthesize as make
+
+    return make(folder, sequences, scans, sensor, seed, columns=columns)
+
+
+def terms(variant: str) -> dict[str, Any]:
+    """Settings that switch off the terms that a variant does not have; the recipe holds the weights of the others."""
+    used = VARIANTS[variant]
+    return {f"losses.{term}.weight": 0 for term in ("kl", *TERMS) if term not in used}
+
+
+def run(
+    folder: Path,
+    command: str,
+    recipe: str,
+    data: Path,
+    settings: dict[str, Any],
+    seed: int,
+    threads: int,
+    teacher: Path | None = None,
+) -> Path:
+    """One training in a process of its own, or what an earlier call left; returns the student file."""
+    student, done = folder / "student.safetensors", folder / "done"
+    if done.exists():
+        return student
+    arguments = [sys.executable, "-m", "srkd_train.cli", command, "--config", f"config/train/{recipe}.yaml"]
+    arguments += ["--data.root", str(data), "--output", str(folder), "--seed", str(seed), "--resume"]
+    arguments += ["--trainer.threads", str(threads)]
+    if teacher:
+        arguments += ["--teacher", str(teacher)]
+    for key, value in settings.items():
+        arguments += [f"--{key}", str(value)]
+    began = time.monotonic()
+    subprocess.run(arguments, check=True, env={**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})})
+    done.write_text(f"{time.monotonic() - began:.1f}\n")
+    return student
+
+
+def measure(file: Path, data: dict[str, Path], splits: dict[str, str]) -> dict[str, float]:
+    """mIoU on each data set, and the seconds of training; kept beside the file."""
+    kept = file.with_name("scores.json")
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
+    from srkd_train.evaluation import EvaluationOptions, evaluate
+
+    scores = {
+        name: evaluate([file], root, EvaluationOptions(split=splits[name]), Console(quiet=True))["models"][0]["miou"]
+        for name, root in data.items()
+    }
+    scores["seconds"] = float(file.with_name("done").read_text())
+    kept.write_text(json.dumps(scores))
+    return scores
+
+
+def _mean(rows: list[dict[str, Any]], variant: str, share: float, key: str) -> tuple[float, float, int]:
+    values = [100 * r[key] for r in rows if r["variant"] == variant and r["share"] == share]
+    return (float(np.mean(values)), float(np.std(values)), len(values)) if values else (float("nan"), 0.0, 0)
+
+
+def table(rows: list[dict[str, Any]], shares: list[float], seconds: float) -> str:
+    """Markdown: mIoU in percent, mean and spread over seeds, on held-out towns and on the held-out sensor."""
+    head = [f"{100 * s:g} % of the labels" for s in shares]
+    lines = ["| | " + " | ".join(head) + " | other sensor | training |", "|---|" + "---|" * (len(shares) + 2)]
+    teacher = rows[0]
+    for variant in ["teacher", *VARIANTS]:
+        cells = []
+        for share in shares:
+            mean, spread, count = _mean(rows, variant, share, "towns")
+            cells.append("" if not count else f"{mean:.1f}" + (f" ± {spread:.1f}" if count > 1 else ""))
+        if not any(cells):
+            continue
+        sensor = _mean(rows, variant, shares[0], "sensor")
+        spent = np.mean([r["seconds"] for r in rows if r["variant"] == variant])
+        other = f"{sensor[0]:.1f}" if sensor[2] else ""
+        lines.append(f"| {variant} | " + " | ".join(cells) + f" | {other} | {spent:.0f} s |")
+    alone, full = (_mean(rows, v, 1.0, "towns")[0] for v in ("student", "full"))
+    if np.isfinite(alone) and np.isfinite(full):
+        lead = 100 * teacher["towns"] - alone
+        lines += [
+            "",
+            f"Of the teacher's lead of {lead:.1f} points, full SRKD closes {100 * (full - alone) / lead:.0f} %.",
+        ]
+    lines += ["", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {seconds / 60:.0f} minutes."]
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """mIoU over the share of labels, a line a variant."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for variant in VARIANTS:
+        shares = sorted({r["share"] for r in rows if r["variant"] == variant})
+        if shares:
+            means = [_mean(rows, variant, s, "towns") for s in shares]
+            axes.errorbar(
+                [100 * s for s in shares], [m[0] for m in means], [m[1] for m in means], marker="o", label=variant,
+                lw=2.5 if variant in ("student", "full") else 1, capsize=3,
+            )  # fmt: skip
+    axes.axhline(100 * rows[0]["towns"], color="black", ls="--", lw=1, label="teacher, all labels")
+    axes.set_xscale("log")
+    axes.set_xticks([5, 25, 100], ["5 %", "25 %", "100 %"])
+    axes.set_xlabel("labelled scans")
+    axes.set_ylabel("mIoU on held-out towns, percent")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
