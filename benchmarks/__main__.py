@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import runpy
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from benchmarks.jobs import Job, Settings, run_job
 from srkd_ros.errors import SrkdError
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+FAILED = "failed with "
 EXAMPLES = """examples:
   python -m benchmarks --all                    everything, into docs/benchmarks (about twelve minutes on two cores)
   python -m benchmarks --quick                  a part of it, compared with docs/benchmarks (under three minutes)
@@ -58,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in SCRIPTS:
-        return SCRIPTS[arguments[0]](list(arguments[1:]))
+        sys.argv = [f"python -m benchmarks {arguments[0]}", *arguments[1:]]
+        runpy.run_module(f"benchmarks.{arguments[0]}", run_name="__main__")
+        return 0
     options = parser().parse_args(arguments)
     try:
         return run(options, "python -m benchmarks " + shlex.join(arguments))
@@ -92,11 +96,12 @@ def run(options: argparse.Namespace, command: str) -> int:
     titles = {name: entry.title for name, entry in ENTRIES.items()}
     if output is not None:
         write(output, options.device, results, titles)
+    failed = any(entry["reason"].startswith(FAILED) for entry in skipped)
     if committed is not None:
-        return judge(committed["rows"], rows, jobs, settings, options.threshold)
+        return max(judge(committed["rows"], rows, jobs, settings, options.threshold), failed)
     if output is None:
         console.print(Markdown(report.markdown(results, titles)))
-    return 0
+    return int(failed)
 
 
 def run_jobs(jobs: Sequence[Job], settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -109,7 +114,11 @@ def run_jobs(jobs: Sequence[Job], settings: Settings) -> tuple[list[dict[str, An
         done = 0.0
         for job in jobs:
             progress.update(task, description=f"{job.benchmark}: {job.input}", completed=done)
-            found, left_out = run_job(job, settings.quick, _step(progress, task, done, job.seconds))
+            try:
+                found, left_out = run_job(job, settings.quick, _step(progress, task, done, job.seconds))
+            except Exception as error:  # the other jobs are still worth their minutes
+                found, left_out = [], {"all": f"{FAILED}{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+                progress.console.print(f"{job.benchmark}, {job.input}: {left_out['all']}", highlight=False)
             rows += found
             skipped += [
                 {"benchmark": job.benchmark, "input": job.input, "method": method, "reason": reason}

@@ -52,9 +52,8 @@ class BenchmarkCloud:
 
     def message(self) -> Any:
         """The sweep as PointCloud2: rclpy's where it is installed, else rosbags'."""
-        fields = [
-            (name, offset, _DATATYPE[kind.str[1:]]) for name, (kind, offset, *_) in self.structured.dtype.fields.items()
-        ]
+        layout = self.structured.dtype.fields or {}
+        fields = [(name, offset, _DATATYPE[kind.str[1:]]) for name, (kind, offset, *_) in layout.items()]
         raw = np.frombuffer(self.structured.tobytes(), np.uint8)
         try:
             return _rclpy_message(self.structured, fields, raw)

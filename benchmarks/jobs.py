@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.timing import CALIBRATOR, Case, Group, Timing, calibrator, measure, paired_ratio
+from srkd_ros.errors import SrkdError
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def run_job(job: Job, quick: bool, on_progress: Callable[[float], None]) -> tupl
     """Rows of a job, and which methods were left out and why."""
     try:
         group = job.build()
-    except Skip as reason:
+    except (Skip, SrkdError) as reason:
         return [], {"all": str(reason)}
     try:
         cases = [calibrator(), *(case for case in group.cases if case.quick or not quick)]
@@ -62,11 +63,16 @@ def _row(job: Job, group: Group, case: Case, timings: dict[str, Timing]) -> dict
         "threads": case.threads,
         "sizes": group.sizes,
         "rounds": len(own.times),
-        "median_ms": round(own.median, 4),
-        "p95_ms": round(own.p95, 4),
+        "median_ms": _digits(own.median),
+        "p95_ms": _digits(own.p95),
         "peak_mb": None if own.peak_mb is None else round(own.peak_mb, 1),
-        "stages_ms": {name: round(value, 3) for name, value in own.stages.items()},
+        "stages_ms": {name: _digits(value) for name, value in own.stages.items()},
         "reference": group.reference,
-        "ratio": None if reference is None else round(paired_ratio(own.times, reference.times), 3),
-        "calibrated": round(paired_ratio(own.times, timings[CALIBRATOR].times), 4),
+        "ratio": None if reference is None else _digits(paired_ratio(own.times, reference.times)),
+        "calibrated": _digits(paired_ratio(own.times, timings[CALIBRATOR].times)),
     }
+
+
+def _digits(value: float) -> float:
+    """Four significant digits: more would be noise."""
+    return float(f"{value:.4g}")

@@ -19,6 +19,8 @@ import torch
 
 from benchmarks import timing
 
+_OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND")
+
 
 def hardware(command: str) -> dict[str, Any]:
     """Machine, versions, date and revision of a run."""
@@ -29,6 +31,7 @@ def hardware(command: str) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "openmp": {name: os.environ[name] for name in _OPENMP if name in os.environ},
         "load_at_start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "memory_gb": _memory_gb(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

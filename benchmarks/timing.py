@@ -93,12 +93,9 @@ def measure(
 ) -> list[Timing]:
     """Run the cases in turns until `seconds` have passed, at least `least` and at most `most` rounds.
 
-    One run of each warms up, a second gives the peak memory; neither counts. The order rotates from round to round, so
+    One run of each warms up and gives the peak memory; it does not count. The order rotates from round to round, so
     that no method always follows the same other one. `on_round` gets the share of the work that is done.
     """
-    for case in cases:
-        _use_threads(case)
-        case.run()
     timings = [Timing([], _peak_of(case)) for case in cases]
     stages: list[list[dict[str, float]]] = [[] for _ in cases]
     begin = time.perf_counter()
@@ -115,7 +112,8 @@ def measure(
                 stages[number].append(split(result))
         gc.enable()
         rounds += 1
-        on_round(min(1.0, max(rounds / most, min((time.perf_counter() - begin) / seconds, rounds / least))))
+        elapsed = (time.perf_counter() - begin) / max(seconds, 1e-9)
+        on_round(min(1.0, max(rounds / most, min(elapsed, rounds / least))))
     for timing, seen in zip(timings, stages, strict=True):
         if seen:
             timing.stages = {name: float(np.median([s[name] for s in seen])) for name in seen[0]}
@@ -144,7 +142,7 @@ def _use_threads(case: Case) -> None:
 
 
 def _peak_of(case: Case) -> float | None:
-    """Peak memory of one run above what was there before, in MB.
+    """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
 
     On CUDA torch's count. Elsewhere the kernel's count of resident memory, after free memory was given back: it sees
     numpy, torch and runtimes alike. Linux only.
