@@ -12,9 +12,9 @@ from torch import Tensor
 
 from srkd_ros.network import PointTransformerConfig
 
-# Our name (left) to the original (right); {unit} is what the family calls a block's convolution unit.
+# Our name (left) to the original (right); {unit} and {stem} are what the family calls these parts.
 _RULES = (
-    (r"stem\.(\w+)", r"embedding.stem.conv.\1"),
+    (r"stem\.(\w+)", r"embedding.stem.{stem}.\1"),
     (r"stem_norm\.(\w+)", r"embedding.stem.norm.\1"),
     (r"encoder\.(\d+)\.transition\.linear\.(\w+)", r"enc.enc\1.down.proj.\2"),
     (r"encoder\.(\d+)\.transition\.norm\.(\w+)", r"enc.enc\1.down.norm.0.\2"),
@@ -37,14 +37,17 @@ _BLOCK_RULES = (
 
 def original_names(config: PointTransformerConfig, names: Iterable[str]) -> dict[str, str]:
     """Original name of each of our tensors; counters of batch norm, which nothing reads, have none."""
-    unit = "cpe" if config.rope_base is None else "conv"  # PTv3's name, LitePT's name
-    return {name: _original(name, unit) for name in names if not name.endswith("num_batches_tracked")}
+    parts = {
+        "unit": "cpe" if config.rope_base is None else "conv",  # PTv3, LitePT
+        "stem": "linear" if config.stem_kernel == 1 else "conv",  # PT-v3m2, the others
+    }
+    return {name: _original(name).format(**parts) for name in names if not name.endswith("num_batches_tracked")}
 
 
-def _original(name: str, unit: str) -> str:
+def _original(name: str) -> str:
     if block := _BLOCK.fullmatch(name):
         half, level, number, rest = block.groups()
-        return f"{half}.{half}{level}.block{number}.{_rename(rest, _BLOCK_RULES).format(unit=unit)}"
+        return f"{half}.{half}{level}.block{number}.{_rename(rest, _BLOCK_RULES)}"
     return _rename(name, _RULES)
 
 

@@ -24,10 +24,11 @@ from srkd_ros.student import Manifest
 from srkd_train.checkpoint_names import original_names, original_shape, to_ours
 from srkd_train.recipes import Recipe, recipe_for
 
-ARCHITECTURES = ("litept-s", "litept-s-star", "litept-b", "litept-l", "ptv3-half", "ptv3")
+ARCHITECTURES = ("litept-s", "litept-s-star", "litept-b", "litept-l", "ptv3-half", "ptv3", "sonata")
 """Presets whose originals publish weights or are trained by others, in the order in which they are suggested."""
 
-_STEM, _HEAD = "embedding.stem.conv.weight", "seg_head.weight"
+_STEMS = {"embedding.stem.conv.weight": 5, "embedding.stem.linear.weight": 2}  # name -> dimensions; the last is input
+_HEAD = "seg_head.weight"
 _NAMED = 3  # tensors that an error names
 
 
@@ -118,10 +119,14 @@ _NUMPY_SCALARS: list[Any] = [
 
 def _config(arch: str, tensors: Mapping[str, Tensor], path: str | Path) -> PointTransformerConfig:
     """The preset with input channels and classes as the checkpoint has them."""
-    for name, part in ((_STEM, "stem"), (_HEAD, "segmentation head")):
-        if name not in tensors or tensors[name].ndim != (5 if name == _STEM else 2):
-            raise ModelError(f"{path}: not a semantic segmentation checkpoint of PTv3 or LitePT: no {part} ({name})")
-    return preset(arch, in_channels=tensors[_STEM].shape[-1], num_classes=len(tensors[_HEAD]))
+    stem = next(
+        (tensors[name] for name, ndim in _STEMS.items() if name in tensors and tensors[name].ndim == ndim), None
+    )
+    head = tensors.get(_HEAD)
+    if stem is None or head is None or head.ndim != 2:
+        part = f"stem ({' or '.join(_STEMS)})" if stem is None else f"segmentation head ({_HEAD})"
+        raise ModelError(f"{path}: not a semantic segmentation checkpoint of PTv3 or LitePT: no {part}")
+    return preset(arch, in_channels=stem.shape[-1], num_classes=len(head))
 
 
 def _mismatch(tensors: Mapping[str, Tensor], config: PointTransformerConfig) -> tuple[list[str], list[str], list[str]]:

@@ -14,8 +14,14 @@ from srkd_ros.geometry import build_geometry, voxels_from_grid
 from srkd_ros.network import PRESETS
 from srkd_ros.network.folding import fold
 
+SONATA_LIKE = dataclasses.replace(PTV3_LIKE, stem_kernel=1, transition_norm="layer", skip_convolution=False)
 
-@pytest.mark.parametrize("config", [shallow("nano"), shallow("litept-s"), PTV3_LIKE], ids=["nano", "litept", "ptv3"])
+
+@pytest.mark.parametrize(
+    "config",
+    [shallow("nano"), shallow("litept-s"), PTV3_LIKE, SONATA_LIKE],
+    ids=["nano", "litept", "ptv3", "sonata"],
+)
 def test_folded_network_is_the_same_function(config):
     model = trained(config)
     folded = fold(model)

@@ -71,6 +71,7 @@ def litept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("litept-l", 85_862_448, 1_168),
         ("ptv3", 46_158_272, 1_040),
         ("ptv3-half", 11_562_208, 528),
+        ("sonata", 124_792_608, 1_040),
     ],
 )
 def test_parameters_are_counted_as_by_the_originals(arch, backbone, head):
@@ -101,6 +102,11 @@ def test_names_are_those_of_published_checkpoints():
             "enc.enc3.block0.norm0.0.weight": (252,),
             "enc.enc4.block1.mlp.0.fc2.weight": (504, 2016),
             "dec.dec0.up.proj_skip.0.weight": (72, 36),
+        },
+        "sonata": {
+            "embedding.stem.linear.bias": (48,),
+            "embedding.stem.norm.weight": (48,),
+            "enc.enc1.down.norm.0.bias": (96,),
         },
     }.items():
         tensors = original_tensors(arch)

@@ -50,11 +50,15 @@ LITEPT_STAR_TINY = dataclasses.replace(
     decoder_convolution=(True, True, True, False),
     decoder_attention=(False, False, False, True),
 )
+SONATA_TINY = dataclasses.replace(
+    PTV3_TINY, stem_kernel=1, transition_norm="layer", curve_depth="level", skip_convolution=False
+)
 # Name of the recording -> configuration, seed of the weights, every how many rows of logits were kept.
 MODELS = {
     "ptv3_tiny": (PTV3_TINY, 1, 1),
     "litept_tiny": (LITEPT_TINY, 2, 1),
     "litept_star_tiny": (LITEPT_STAR_TINY, 3, 1),
+    "sonata_tiny": (SONATA_TINY, 6, 1),
     "ptv3-half": (dataclasses.replace(PRESETS["ptv3-half"], num_classes=16), 4, 4),
     "litept-s": (dataclasses.replace(PRESETS["litept-s"], num_classes=16), 5, 4),
 }
@@ -150,6 +154,8 @@ def test_logits_are_the_originals(recorded, name, case, tables):
         ("litept_tiny", "depth", {"curve_depth": "cloud"}),
         ("litept_tiny", "many", {"rope_base": 10.0}),
         ("litept_tiny", "many", {"orders": ("z", "z-trans", "hilbert-trans", "hilbert")}),
+        ("sonata_tiny", "many", {"skip_convolution": True}),
+        ("sonata_tiny", "depth", {"curve_depth": "cloud"}),
         ("litept_star_tiny", "many", {"skip_convolution": True}),
     ],
 )

@@ -18,6 +18,11 @@ def batch_norm(channels: int) -> nn.BatchNorm1d:
     return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
 
+def transition_norm(kind: str, channels: int) -> nn.Module:
+    """The norm of stem, pooling and unpooling; see PointTransformerConfig.transition_norm."""
+    return batch_norm(channels) if kind == "batch" else nn.LayerNorm(channels)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: in training, a residual branch is left out for a whole row with probability `rate`."""
 
@@ -94,12 +99,12 @@ class Block(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Linear, maximum over the up to eight children of each coarse voxel, batch norm, GELU."""
+    """Linear, maximum over the up to eight children of each coarse voxel, norm, GELU."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm: str = "batch") -> None:
         super().__init__()
         self.linear = nn.Linear(in_channels, out_channels)
-        self.norm = batch_norm(out_channels)
+        self.norm = transition_norm(norm, out_channels)
         self.activation = nn.GELU()
 
     def forward(self, x: Tensor, fine: Level, coarse: Level) -> Tensor:
@@ -123,13 +128,17 @@ def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
 class Unpooling(nn.Module):
     """Sum of the projected skip connection and the projected features of the parent voxel."""
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, norm: str = "batch") -> None:
         super().__init__()
-        self.coarse = nn.Sequential(nn.Linear(in_channels, out_channels), batch_norm(out_channels), nn.GELU())
-        self.skip = nn.Sequential(nn.Linear(skip_channels, out_channels), batch_norm(out_channels), nn.GELU())
+        self.coarse = _projection(in_channels, out_channels, norm)
+        self.skip = _projection(skip_channels, out_channels, norm)
 
     def forward(self, x: Tensor, skip: Tensor, fine: Level) -> tuple[Tensor, Tensor]:
         """Coarse features [Vp, C_in] and skip [V, C_skip] to the sum and the projected skip alone, [V, C_out] each."""
         assert fine.parents is not None
         projected = self.skip(skip)
         return projected + self.coarse(x).index_select(0, fine.parents), projected
+
+
+def _projection(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(in_channels, out_channels), transition_norm(norm, out_channels), nn.GELU())

@@ -36,7 +36,8 @@ class PointTransformerConfig:
     decoder_heads: tuple[int, ...] = (4, 4, 8, 14)
     decoder_convolution: tuple[bool, ...] = (False, False, False, False)
     decoder_attention: tuple[bool, ...] = (False, False, False, False)
-    stem_kernel: int = 5
+    stem_kernel: int = 5  # 3 or 5; 1 is a linear layer (PT-v3m2)
+    transition_norm: str = "batch"  # of stem, pooling and unpooling: "batch", or "layer" (PT-v3m2)
     mlp_ratio: float = 4.0
     patch_size: int = 1024  # voxels a patch
     orders: tuple[str, ...] = CURVE_ORDERS  # block i of a stage uses order i mod len(orders)
@@ -62,8 +63,10 @@ class PointTransformerConfig:
                 raise ConfigError(f"network.orders: {order!r} is not one of {', '.join(CURVE_ORDERS)}")
         if self.curve_depth not in ("level", "cloud"):
             raise ConfigError(f"network.curve_depth: {self.curve_depth!r} is neither 'level' nor 'cloud'")
-        if self.stem_kernel not in (3, 5):
-            raise ConfigError(f"network.stem_kernel: {self.stem_kernel} is neither 3 nor 5")
+        if self.stem_kernel not in (1, 3, 5):
+            raise ConfigError(f"network.stem_kernel: {self.stem_kernel} is none of 1, 3, 5")
+        if self.transition_norm not in ("batch", "layer"):
+            raise ConfigError(f"network.transition_norm: {self.transition_norm!r} is neither 'batch' nor 'layer'")
 
     def to_dict(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
@@ -139,6 +142,22 @@ PRESETS: dict[str, PointTransformerConfig] = {
     "litept-l": _litept((72, 144, 288, 576, 864), (72, 144, 288, 576), (4, 8, 16, 32, 48), (4, 8, 16, 32)),
     "ptv3-half": _ptv3((16, 32, 64, 128, 256), (32, 32, 64, 128)),
     "ptv3": _ptv3((32, 64, 128, 256, 512), (64, 64, 128, 256)),
+    # PT-v3m2 with a decoder: what Sonata's and Concerto's encoders are fine-tuned as.
+    "sonata": PointTransformerConfig(
+        encoder_channels=(48, 96, 192, 384, 512),
+        encoder_depths=(3, 3, 3, 12, 3),
+        encoder_heads=(3, 6, 12, 24, 32),
+        encoder_convolution=(True,) * 5,
+        encoder_attention=(True,) * 5,
+        decoder_channels=(64, 96, 192, 384),
+        decoder_depths=(2, 2, 2, 2),
+        decoder_heads=(4, 6, 12, 24),
+        decoder_convolution=(True,) * 4,
+        decoder_attention=(True,) * 4,
+        stem_kernel=1,
+        transition_norm="layer",
+        rope_base=None,
+    ),
     # A teacher above 100M parameters, of PTv3's shape.
     "ptv3-xl": _ptv3(
         (48, 96, 192, 384, 768), (96, 96, 192, 384), encoder_heads=(3, 6, 12, 24, 48), decoder_heads=(6, 6, 12, 24)

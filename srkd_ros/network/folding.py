@@ -23,14 +23,16 @@ from srkd_ros.network.point_transformer import PointTransformer
 def fold(model: PointTransformer) -> PointTransformer:
     """A folded copy of a model in eval mode, which stays as it is. Not for training: its keys are others."""
     model = copy.deepcopy(model).eval()
-    _scale_outputs(model.stem, *_affine(model.stem_norm))
-    model.stem_norm = nn.Identity()  # type: ignore[assignment]
+    batch_norms = model.config.transition_norm == "batch"  # layer norms depend on their input: they stay
+    if batch_norms:
+        _scale_outputs(model.stem, *_affine(model.stem_norm))
+        model.stem_norm = nn.Identity()  # type: ignore[assignment]
     for module in list(model.modules()):
         if isinstance(module, ConvolutionUnit):
             _fold_linear(module)
-        elif isinstance(module, Unpooling):
+        elif isinstance(module, Unpooling) and batch_norms:
             module.coarse, module.skip = _fold_sequence(module.coarse), _fold_sequence(module.skip)
-        elif isinstance(module, Pooling):
+        elif isinstance(module, Pooling) and batch_norms:
             module.norm = Affine(*_affine(module.norm))  # type: ignore[assignment]
     return model.requires_grad_(False)
 

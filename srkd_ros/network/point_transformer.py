@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from srkd_ros.geometry.levels import Geometry, GeometrySpec, Level, LevelSpec
-from srkd_ros.network.blocks import Block, Pooling, Unpooling, batch_norm
+from srkd_ros.network.blocks import Block, Pooling, Unpooling, transition_norm
 from srkd_ros.network.config import PointTransformerConfig
 from srkd_ros.network.convolution import SubmanifoldConvolution
 
@@ -40,15 +40,20 @@ class PointTransformer(nn.Module):
         super().__init__()
         self.config = config
         c = config
-        self.stem = SubmanifoldConvolution(c.in_channels, c.encoder_channels[0], c.stem_kernel, bias=False)
-        self.stem_norm = batch_norm(c.encoder_channels[0])
+        width, norm = c.encoder_channels[0], c.transition_norm
+        self.stem = (
+            nn.Linear(c.in_channels, width)
+            if c.stem_kernel == 1
+            else SubmanifoldConvolution(c.in_channels, width, c.stem_kernel, bias=False)
+        )
+        self.stem_norm = transition_norm(norm, width)
         self.stem_activation = nn.GELU()
 
         levels = len(c.encoder_channels)
         rates = _drop_rates(c.drop_path, sum(c.encoder_depths))
         self.encoder = nn.ModuleList()
         for level in range(levels):
-            pooling = Pooling(c.encoder_channels[level - 1], c.encoder_channels[level]) if level else None
+            pooling = Pooling(c.encoder_channels[level - 1], c.encoder_channels[level], norm) if level else None
             kind = (c.encoder_channels, c.encoder_heads, c.encoder_convolution, c.encoder_attention)
             first = sum(c.encoder_depths[:level])
             self.encoder.append(
@@ -59,7 +64,7 @@ class PointTransformer(nn.Module):
         self.decoder = nn.ModuleList()
         for level in range(levels - 1):
             below = c.decoder_channels[level + 1] if level < levels - 2 else c.encoder_channels[-1]
-            unpooling = Unpooling(below, c.encoder_channels[level], c.decoder_channels[level])
+            unpooling = Unpooling(below, c.encoder_channels[level], c.decoder_channels[level], norm)
             kind = (c.decoder_channels, c.decoder_heads, c.decoder_convolution, c.decoder_attention)
             first = sum(c.decoder_depths[:level])
             own = rates[first : first + c.decoder_depths[level]][::-1]
@@ -84,7 +89,7 @@ class PointTransformer(nn.Module):
             if level < len(c.decoder_channels):
                 stages.append((c.decoder_depths, c.decoder_convolution, c.decoder_attention))
             kernels = {3} if any(depth[level] and conv[level] for depth, conv, _ in stages) else set()
-            if level == 0:
+            if level == 0 and c.stem_kernel > 1:
                 kernels.add(c.stem_kernel)
             blocks = max((depth[level] for depth, _, attention in stages if attention[level]), default=0)
             levels.append(LevelSpec(tuple(sorted(kernels)), c.orders[:blocks]))
@@ -97,7 +102,8 @@ class PointTransformer(nn.Module):
     def features(self, x: Tensor, geometry: Geometry) -> Features:
         """As forward, with the features of every level."""
         levels = geometry.levels
-        x = self.stem_activation(self.stem_norm(self.stem(x, levels[0])))
+        x = self.stem(x, levels[0]) if self.config.stem_kernel > 1 else self.stem(x)
+        x = self.stem_activation(self.stem_norm(x))
         encoder: list[Tensor] = []
         for number, stage in enumerate(self.encoder):
             if stage.transition is not None:
