@@ -204,7 +204,9 @@ def _import(arguments: list[str]) -> int:
         "  srkd-train import best.pth --arch ptv3 --labels classes.yaml --recipe nuscenes -o teacher.safetensors\n",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="Pointcept's .pth, or .safetensors")
-    parser.add_argument("--arch", required=True, help="litept-s, litept-s-star, litept-b, litept-l, ptv3-half or ptv3")
+    parser.add_argument(
+        "--arch", required=True, help="litept-s, litept-s-star, litept-b, litept-l, ptv3-half, ptv3, sonata"
+    )
     parser.add_argument("--labels", required=True, help="label set it was trained on: a name or a YAML file")
     parser.add_argument("--recipe", default="auto", help="preprocessing it was trained with (that of the label set)")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="student file to write")
