@@ -4,7 +4,9 @@
 """srkd-replay end to end on small recordings: inputs, truth, results, shards, resuming, damage, bad input."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -156,8 +158,8 @@ def test_an_interrupted_run_resumes(recording, student_file, tmp_path, monkeypat
         nonlocal calls
         calls += 1
         if calls == 4:
-            raise KeyboardInterrupt
-        one(*arguments)
+            os.kill(os.getpid(), signal.SIGTERM)  # as a scheduler does; Ctrl-C takes the same way
+        one(*arguments)  # the cloud at hand is finished
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.Run, "_one", interrupted)
@@ -230,6 +232,10 @@ def test_compare_gates(recording, student_file, tmp_path, capsys):
     assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "0.5"]) == 1
     assert "mIoU fell by 1.00 points" in capsys.readouterr().out
     assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "2"]) == 0
+    document["models"][0]["miou"] = None
+    after.write_text(json.dumps(document))
+    assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "2"]) == 2
+    assert "has no miou" in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line_and_status_2(recording, student_file, tmp_path, capsys):

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -49,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command with --resume goes on from here", file=sys.stderr)
+        hint = "" if "--realtime" in arguments else ": the same command with --resume goes on from here"
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
@@ -57,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replay(given: argparse.Namespace) -> int:
     from srkd_ros.replay import results
-    from srkd_ros.replay.pipeline import Options, replay
+    from srkd_ros.replay.models import Options
+    from srkd_ros.replay.pipeline import replay
     from srkd_ros.replay.source import Selection
     from srkd_ros.replay.table import print_summary
 
@@ -81,11 +86,25 @@ def _replay(given: argparse.Namespace) -> int:
         realtime=given.realtime,
         rate=given.rate,
     )
-    folder = replay(options, console)
+    with terminated_as_interrupted():
+        folder = replay(options, console)
     document = json.loads((folder / "metrics.json").read_text())
     print_summary(document, folder, console)
     results.write_copy(document, given.json)
     return 0
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, with which schedulers and service managers end a run, saves as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
     before, after = load(given.before), load(given.after)
     differences = compare(_model(before, given.model, given.before), _model(after, given.model, given.after))
+    _check_bounds(differences, given)
     broken = past_bounds(differences, given)
     if given.json:
         print(json.dumps({"differences": differences, "past_bounds": broken}, indent=2))
@@ -99,6 +100,18 @@ def _numbers(model: dict[str, Any]) -> dict[str, tuple[float, str]]:
         "clouds_per_s": (model["clouds_per_s"], "1/s"),
     }
     return {k: (v, unit) for k, (v, unit) in numbers.items() if v is not None}
+
+
+def _check_bounds(differences: list[dict[str, Any]], bounds: argparse.Namespace) -> None:
+    """A bound on what one of the runs did not measure must not pass for kept."""
+    measured = tuple(d["what"] for d in differences)
+    for option, prefix in (("miou-drop", "miou"), ("class-drop", "iou/"), ("ece-increase", "ece")):
+        if getattr(bounds, f"max_{option.replace('-', '_')}") is not None and not any(
+            what.startswith(prefix) for what in measured
+        ):
+            raise DataError(f"--max-{option}: one of the runs has no {prefix.strip('/')}, it was made without --truth")
+    if bounds.max_latency_increase is not None and not any(what.startswith("latency") for what in measured):
+        raise DataError("--max-latency-increase: the runs have no latency in common (offline and realtime differ)")
 
 
 def past_bounds(differences: list[dict[str, Any]], bounds: argparse.Namespace) -> list[str]:

@@ -18,7 +18,8 @@ import torch
 from srkd_ros import __version__
 
 if TYPE_CHECKING:
-    from srkd_ros.replay.pipeline import Model, Run
+    from srkd_ros.replay.models import Model
+    from srkd_ros.replay.pipeline import Run
 
 SCHEMA = "srkd_ros.replay/1"
 

@@ -6,69 +6,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from srkd_ros import __version__, pointcloud2
 from srkd_ros.errors import CloudError, ConfigError, DataError
-from srkd_ros.intensity import IntensityScale
-from srkd_ros.labels import LabelSet
 from srkd_ros.replay import rerun_view, results
 from srkd_ros.replay.document import describe
-from srkd_ros.replay.evaluation import Evaluation
 from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
-from srkd_ros.replay.labeller import Labeller, Offline
-from srkd_ros.replay.source import CloudRecord, Selection, Source, open_source
+from srkd_ros.replay.models import Model, Options, load_models, load_teacher
+from srkd_ros.replay.progress import Interrupts, cloud_bar
+from srkd_ros.replay.source import CloudRecord, Source, open_source
 from srkd_ros.replay.truth import Truth, class_ids, find_truth, translation
-from srkd_ros.segmenter import Segmenter
 
 CHECKPOINT_SECONDS = 120.0
-_SCALE_CLOUDS = 10  # clouds from which "auto" finds the intensity scale, the same for every shard
-
-
-@dataclass
-class Options:
-    """What the command line says."""
-
-    inputs: Sequence[Path]
-    models: Sequence[Path]
-    topic: str | None = None
-    truth: str | None = None
-    truth_ids: str | None = None
-    teacher: Path | None = None
-    output: Path = Path("results")
-    selection: Selection = field(default_factory=Selection)
-    device: str = "auto"
-    runtime: str = "auto"
-    intensity_scale: str | float = "auto"
-    intensity_field: str = "auto"
-    bag: bool = True
-    resume: bool = False
-    rerun: str | None = None
-    realtime: bool = False
-    rate: float = 1.0
-
-
-@dataclass
-class Model:
-    """A student under evaluation."""
-
-    name: str
-    segmenter: Segmenter
-    labeller: Labeller
-    evaluation: Evaluation
-    topic: str  # of its labels in the labelled bag
-
-    @property
-    def labels(self) -> LabelSet:
-        return self.segmenter.labels
 
 
 @dataclass
@@ -112,57 +67,6 @@ def replay(options: Options, console: Console) -> Path:
     results.write_json(folder / "metrics.json", document)
     run.write_report(document, console)
     return folder
-
-
-def load_models(options: Options, source: Source) -> list[Model]:
-    """Load every --model, with one intensity scale for the whole run."""
-    scale = find_intensity_scale(options, source)
-    names = unique_names(options.models)
-    models = []
-    for name, path in zip(names, options.models, strict=True):
-        segmenter = Segmenter.load(path, options.runtime, options.device, scale)
-        topic = "/segmented" if len(names) == 1 else f"/{topic_name(name)}/segmented"
-        evaluation = Evaluation(segmenter.labels, segmenter.manifest.statistics)
-        models.append(Model(name, segmenter, Offline(segmenter, options.bag), evaluation, topic))
-    return models
-
-
-def load_teacher(options: Options, source: Source) -> Model | None:
-    if options.teacher is None:
-        return None
-    scale = find_intensity_scale(options, source)
-    segmenter = Segmenter.load(options.teacher, options.runtime, options.device, scale)
-    return Model(options.teacher.stem, segmenter, Offline(segmenter, False), Evaluation(segmenter.labels), "")
-
-
-def find_intensity_scale(options: Options, source: Source) -> str | float:
-    """The fixed scale that "auto" finds on the first clouds: shards and resumed runs must not each find their own."""
-    if options.intensity_scale != "auto":
-        return options.intensity_scale
-    scale = IntensityScale("auto")
-    whole = Source(source.inputs, Selection(limit=_SCALE_CLOUDS))
-    for cloud in islice(whole, _SCALE_CLOUDS):
-        try:
-            points = pointcloud2.read(cloud.message(), options.intensity_field)
-        except CloudError:
-            continue
-        if points.intensity is not None and len(points.intensity):
-            scale(points.intensity, points.intensity_full_scale)
-    return scale.resolved or "auto"
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """File stems; where two are the same, with as much of the folder as tells them apart."""
-    names = [p.stem for p in paths]
-    if len(set(names)) < len(names):
-        names = [f"{p.resolve().parent.name}/{p.stem}" for p in paths]
-    return [name if name not in names[:i] else f"{name}#{i + 1}" for i, name in enumerate(names)]
-
-
-def topic_name(name: str) -> str:
-    """A model's name as a ROS topic name: letters, digits and underscores, not beginning with a digit."""
-    text = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
-    return f"m{text}" if text[:1].isdigit() else text
 
 
 def begin(options: Options, source: Source, models: list[Model], teacher: Model | None) -> tuple[Path, Progressed]:
@@ -214,13 +118,18 @@ class Run:
         if not self.options.realtime:
             for model in [*self.models, *([self.teacher] if self.teacher else [])]:
                 model.segmenter.warm_up()
+        title = "evaluating" if self.options.realtime else "labelling"
         first, saved = self.state.next_index, time.monotonic()
         started = time.monotonic() - self.state.seconds
+        whole = True  # whether the last cloud is counted everywhere
         try:
-            with _progress(console) as progress:
-                task = progress.add_task("labelling", total=self.source.expected(), completed=self.state.done)
+            with cloud_bar(console) as progress, Interrupts() as interrupts:
+                task = progress.add_task(title, total=self.source.expected(), completed=self.state.done)
                 for cloud in self.source.clouds(first, lead=1, done=self.state.done):
+                    whole = False
                     self._one(cloud, cloud.index < max(first, self.source.block.start), bag, table)
+                    whole = True
+                    interrupts.check()
                     progress.update(task, completed=self.state.done)
                     self.state.seconds = time.monotonic() - started
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -229,7 +138,8 @@ class Run:
                 progress.update(task, total=self.state.done)
             self.state.complete = True
         finally:
-            self.checkpoint(bag, table)
+            if whole:
+                self.checkpoint(bag, table)
             table.close()
 
     def _open_bag(self) -> LabelledBag | NoBag:
@@ -317,15 +227,3 @@ class Run:
         if self.options.rerun is not None:
             rerun_view.show(self, self.options.rerun)
         results.link_latest(self.folder)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("clouds"),
-        TimeRemainingColumn(),
-        console=console,
-    )

@@ -47,6 +47,7 @@ class LiveResult:
     rate_hz: float = 0.0  # of publishing
     latency_ms: dict[int, float] = field(default_factory=dict)  # header stamp in ns -> latency
     missing: list[int] = field(default_factory=list)  # stamps that were published and never came back
+    node_memory_mb: float | None = None  # peak resident memory of the node's process
 
     @property
     def dropped(self) -> int:
@@ -64,6 +65,7 @@ class LiveResult:
             "duplicates": self.duplicates,
             "rate_hz": self.rate_hz,
             "end_to_end_ms": self.percentiles(),
+            "node_memory_mb": self.node_memory_mb,
         }
 
 
@@ -139,7 +141,9 @@ def live_run(
         _record(recorder, player, node, published_log, progress)
         if player.returncode != 0:
             raise SrkdError(_last_error(folder / "player.log", "the player"))
-        return _result(recorder, _published(published_log))
+        result = _result(recorder, _published(published_log))
+        result.node_memory_mb = _peak_memory(node.pid)
+        return result
 
 
 def _wait_for_node(recorder: Recorder, points: str, node: subprocess.Popen, log: Path) -> None:
@@ -245,6 +249,15 @@ def _player_options(topic: str | None, rate: float, s: Selection) -> list[str]:
     options += ["--end", str(s.end)] if s.end != float("inf") else []
     options += ["-n", str(s.limit)] if s.limit is not None else []
     return options
+
+
+def _peak_memory(process: int) -> float | None:
+    """Peak resident memory of a process in MB, where the system tells."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1.024e-3 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _published(log: Path) -> list[tuple[int, int]]:

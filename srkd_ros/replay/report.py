@@ -265,9 +265,13 @@ def _speed(document: dict[str, Any]) -> str:
     if live:
         sub += (
             f"<p class=sub>Live: {live['published']} clouds published at {live['rate_hz']:.1f} Hz, "
-            f"{live['received']} came back, {live['dropped']} dropped.</p>"
+            f"{live['received']} came back, {live['dropped']} dropped; the node took {_memory_of(live)}.</p>"
         )
     return f"<section><h2>Speed</h2>{sub}<div class=charts>{out}</div></section>" if out else ""
+
+
+def _memory_of(live: dict[str, Any]) -> str:
+    return f"{live['node_memory_mb']:,.0f} MB at most" if live["node_memory_mb"] else "an unknown amount of memory"
 
 
 def _over_time(folder: Path, document: dict[str, Any]) -> str:

@@ -173,7 +173,8 @@ def unfinished(root: Path, config: Mapping[str, Any]) -> Path | None:
     for folder in folders:
         try:
             same = yaml.safe_load((folder / "config.yaml").read_text()) == json.loads(json.dumps(config))
-            if same and not Checkpoint(folder).load()[1]["complete"]:
+            finished = (folder / "report.html").is_file()
+            if same and not (finished and Checkpoint(folder).load()[1]["complete"]):
                 return folder
         except (OSError, yaml.YAMLError, DataError, KeyError):
             continue
