@@ -37,6 +37,8 @@ def run_export(
     precision = precision or ("fp16" if format == "tensorrt" else "fp32")
     if precision not in PRECISIONS:
         raise ConfigError(f"--precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if points is not None and points < 1:
+        raise ConfigError(f"--points: {points} is not a positive number of points")
     if format == "onnx":
         return export_onnx(student, Path(output) if output else student.with_suffix(".onnx"), precision)
 

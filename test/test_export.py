@@ -14,7 +14,7 @@ from srkd_ros.errors import ConfigError, ModelError
 from srkd_train.export import run_export
 
 NO_TENSORRT = {"ScatterElements", "ScatterND", "Unique", "BitShift", "GatherND", "NonZero", "Loop", "If", "Scan"}
-CONFIGS = {"nano": shallow("nano"), "litept-s": shallow("litept-s"), "ptv3": PTV3_LIKE}
+CONFIGS = {"nano": shallow("nano"), "ptv3": PTV3_LIKE}  # with and without rotary embedding; kernels of 3 and 5
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -87,6 +87,7 @@ def test_wrong_use_is_one_line(tmp_path, files):
     for call in (
         lambda: run_export(path, "tflite"),
         lambda: run_export(path, "onnx", precision="int8"),
+        lambda: run_export(path, "tensorrt", points=0),
         lambda: run_export(path, "onnx", tmp_path / "student.engine"),
         lambda: run_export(tmp_path / "missing.safetensors"),
     ):
