@@ -17,24 +17,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import PointCloud2
 
 from srkd_ros.errors import CloudError, ConfigError, SrkdError
-from srkd_ros.node import diagnostics, label_info, settings
+from srkd_ros.node import label_info, settings
+from srkd_ros.node.descriptors import descriptor
 from srkd_ros.node.newest import NewestWorker, in_background
 from srkd_ros.node.stream import stamp_latency
 from srkd_ros.node.subscription import CloudSubscription
 from srkd_ros.node.tally import Arrival, Tally
 from srkd_ros.node.target_frame import TargetFrame
-from srkd_ros.node.transport import loss_advice
+from srkd_ros.node.watch import Watch, one_line
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 QUIET = 5.0  # seconds between two lines of the same kind in the log
@@ -50,28 +49,25 @@ class SegmenterNode(LifecycleNode):
 
     def __init__(self, startup_failed: Callable[[str], None] = lambda reason: None, **kwargs: Any) -> None:
         super().__init__("segmenter", **kwargs)
-        self._work: Any = None  # srkd_ros.node.work.Work; that module imports torch, which takes seconds
+        self.work: Any = None  # srkd_ros.node.work.Work; that module imports torch, which takes seconds
         self._worker: NewestWorker[Arrival] | None = None
-        self._subscription: CloudSubscription | None = None
+        self.subscription: CloudSubscription | None = None
         self._target: TargetFrame | None = None
-        self._outputs: list[Any] = []
-        self._tally = Tally()
-        self._state = "unconfigured"
-        self._refused_model = ""
-        self._explained: set[str] = set()
+        self.outputs: list[Any] = []
+        self.tally = Tally()
+        self.state = "unconfigured"
+        self.refused_model = ""
         self._startup_failed = startup_failed
         self._clouds_group = MutuallyExclusiveCallbackGroup()
-        self._watch_group = MutuallyExclusiveCallbackGroup()
         for name, parameter in settings.PARAMETERS.items():
-            self.declare_parameter(name, parameter.default, _descriptor(parameter))
+            self.declare_parameter(name, parameter.default, descriptor(parameter))
         self._given_model = self.get_parameter("model").value  # by whoever started the node, so any path goes
         settings.check(self._values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self.create_timer(1.0, self._watch, self._watch_group, clock=steady)
+        self._watch = Watch(self)
         if self.get_parameter("autostart").value:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
             self._start_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
     # Lifecycle -------------------------------------------------------------------------------------------------------
@@ -107,22 +103,22 @@ class SegmenterNode(LifecycleNode):
         try:
             step(state)
         except SrkdError as error:
-            self._tally.last_error = str(error)
+            self.tally.last_error = str(error)
             self.get_logger().error(str(error))
             return FAILURE
         except Exception as error:
-            self._tally.last_error = _one_line(error)
-            self.get_logger().error(f"{goal}: {_one_line(error)}")
+            self.tally.last_error = one_line(error)
+            self.get_logger().error(f"{goal}: {one_line(error)}")
             return TransitionCallbackReturn.ERROR
-        self._state = goal
+        self.state = goal
         return SUCCESS
 
     def _autostart(self) -> None:
         self._start_timer.cancel()
-        if self._state != "unconfigured":
+        if self.state != "unconfigured":
             return
         if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-            self._startup_failed(self._tally.last_error)
+            self._startup_failed(self.tally.last_error)
 
     def _configure(self, state: LifecycleState) -> None:
         values = self._values()
@@ -136,11 +132,11 @@ class SegmenterNode(LifecycleNode):
         self.get_logger().info(f"loading {path}")
         start = time.perf_counter()
         try:
-            self._work = self._worker.call(lambda: self._load(path, chosen))
+            self.work = self._worker.call(lambda: self._load(path, chosen))
         except Exception:
             self._free()
             raise
-        segmenter = self._work.segmenter
+        segmenter = self.work.segmenter
         self.get_logger().info(
             f"{path.name}: {len(segmenter.labels)} classes, {segmenter.runtime} ({segmenter.runtime_reason}) on "
             f"{segmenter.device}, ready in {time.perf_counter() - start:.1f} s"
@@ -157,7 +153,7 @@ class SegmenterNode(LifecycleNode):
         publisher = self.create_lifecycle_publisher(
             message_type, topic, qos, qos_overriding_options=QoSOverridingOptions(OUTPUT_POLICIES)
         )
-        self._outputs.append(publisher)
+        self.outputs.append(publisher)
         return publisher
 
     def _load(self, path: Path, chosen: settings.Settings) -> Any:
@@ -172,19 +168,19 @@ class SegmenterNode(LifecycleNode):
 
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)
-        self._tally = Tally()
-        self._work.monitor.clear()
+        self.tally = Tally()
+        self.work.monitor.clear()
         self._publish_label_info()
-        self._subscription = CloudSubscription(self, "points", self._on_cloud, self._clouds_group)
+        self.subscription = CloudSubscription(self, "points", self._on_cloud, self._clouds_group)
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._unsubscribe()
         super().on_deactivate(state)
 
     def _unsubscribe(self) -> None:
-        if self._subscription is not None:
-            self._subscription.close()
-            self._subscription = None
+        if self.subscription is not None:
+            self.subscription.close()
+            self.subscription = None
         if self._worker is not None:
             self._worker.clear()
 
@@ -193,14 +189,14 @@ class SegmenterNode(LifecycleNode):
         self._unsubscribe()
         ended = self._worker.stop(patience) if self._worker is not None else True
         self._worker = None
-        self._work = None
+        loaded, self.work = self.work is not None, None
         if self._target is not None:
             self._target.close()
             self._target = None
-        for publisher in self._outputs:
+        for publisher in self.outputs:
             self.destroy_lifecycle_publisher(publisher)
-        self._outputs = []
-        if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        self.outputs = []
+        if loaded and sys.modules["torch"].cuda.is_initialized():
             sys.modules["torch"].cuda.empty_cache()
         return ended
 
@@ -211,24 +207,22 @@ class SegmenterNode(LifecycleNode):
     # Clouds ----------------------------------------------------------------------------------------------------------
 
     def _on_cloud(self, message: PointCloud2) -> None:
-        worker, work = self._worker, self._work
+        worker, work = self._worker, self.work
         if worker is None or work is None:
             return
         now = time.perf_counter()
-        if self._tally.arrived(message, now):
-            self.get_logger().info(
-                f"another stream: frame {self._tally.frame!r}, fields {', '.join(self._tally.fields)}"
-            )
+        if self.tally.arrived(message, now):
+            self.get_logger().info(f"another stream: frame {self.tally.frame!r}, fields {', '.join(self.tally.fields)}")
             work.monitor.clear()
             work.segmenter.reset_stream()
         before = worker.dropped
         worker.put(Arrival(message, now))
         if worker.dropped > before:
-            self._tally.replaced.tick(now)
+            self.tally.replaced.tick(now)
 
     def _process(self, arrival: Arrival) -> None:
         """Label one cloud, in the worker's thread."""
-        work, tally, message = self._work, self._tally, arrival.message
+        work, tally, message = self.work, self.tally, arrival.message
         segmented = self._segmented.get_subscription_count() > 0
         filtered = self._filtered.get_subscription_count() > 0
         if not segmented and not filtered:
@@ -261,16 +255,16 @@ class SegmenterNode(LifecycleNode):
         """A cloud could not be labelled: say so, and go on with the next."""
         now = time.perf_counter()
         if isinstance(error, CloudError):
-            self._tally.refused.tick(now)
-            self._tally.last_error = str(error)
+            self.tally.refused.tick(now)
+            self.tally.last_error = str(error)
             self.get_logger().warning(f"cloud refused: {error}", throttle_duration_sec=QUIET)
             return
-        self._tally.failed.tick(now)
-        self._tally.last_error = _one_line(error)
+        self.tally.failed.tick(now)
+        self.tally.last_error = one_line(error)
         if _out_of_memory(error):
             sys.modules["torch"].cuda.empty_cache()
-            self._tally.last_error = "out of memory, cloud dropped: choose a smaller student, or device:=cpu"
-        self.get_logger().error(f"cloud dropped: {self._tally.last_error}", throttle_duration_sec=QUIET)
+            self.tally.last_error = "out of memory, cloud dropped: choose a smaller student, or device:=cpu"
+        self.get_logger().error(f"cloud dropped: {self.tally.last_error}", throttle_duration_sec=QUIET)
 
     # Parameters ------------------------------------------------------------------------------------------------------
 
@@ -287,17 +281,17 @@ class SegmenterNode(LifecycleNode):
         except SrkdError as error:
             reason = str(error)
         except Exception as error:
-            reason = _one_line(error)
+            reason = one_line(error)
         else:
             return SetParametersResult(successful=True)
         if "model" in changed:
-            self._refused_model = reason
+            self.refused_model = reason
         self.get_logger().warning(f"parameters refused: {reason}")
         return SetParametersResult(successful=False, reason=reason)
 
     def _apply(self, changed: dict[str, Any]) -> None:
         chosen = settings.check({**self._values(), **changed})
-        work = self._work
+        work = self.work
         for name in changed:
             if work is not None and settings.PARAMETERS[name].configured:
                 raise ConfigError(f"{name}: takes effect when the node is configured; clean it up first")
@@ -306,98 +300,22 @@ class SegmenterNode(LifecycleNode):
             path = settings.resolve_model(changed["model"], folder)
             if work is not None:
                 work = in_background(lambda: self._load(path, chosen))
-                self.get_logger().info(f"{path.name} runs now instead of {self._work.segmenter.path.name}")
-            self._refused_model = ""
+                self.get_logger().info(f"{path.name} runs now instead of {self.work.segmenter.path.name}")
+            self.refused_model = ""
         elif work is not None:
             from srkd_ros.node.work import Work
 
             work = Work.make(work.segmenter, chosen)
             if "intensity_scale" in changed:
                 work.segmenter.intensity_scale = chosen.intensity_scale
-        self._work = work
-        if work is not None and self._state == "active" and changed.keys() & {"model", "min_confidence"}:
+        self.work = work
+        if work is not None and self.state == "active" and changed.keys() & {"model", "min_confidence"}:
             self._publish_label_info()
 
     def _publish_label_info(self) -> None:
-        work = self._work
+        work = self.work
         stamp = self.get_clock().now().to_msg()
         self._label_info.publish(label_info.message(work.segmenter.labels, work.settings.min_confidence, stamp))
-
-    # Diagnostics -----------------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        """Once a second: adapt the subscription, publish diagnostics, and explain in the log what is wrong, once."""
-        try:
-            self._report()
-        except Exception as error:  # diagnostics never take the node down
-            self.get_logger().error(f"diagnostics: {_one_line(error)}", throttle_duration_sec=QUIET)
-
-    def _report(self) -> None:
-        work, tally, subscription = self._work, self._tally, self._subscription
-        statuses = [diagnostics.model_status(work, self._state, self._refused_model)]
-        if work is not None and subscription is not None:
-            subscription.refresh()
-            now = time.perf_counter()
-            around = self._surroundings(subscription)
-            statuses.append(diagnostics.cloud_status(tally, around, now))
-            statuses.append(diagnostics.latency_status(tally))
-            statuses.append(diagnostics.input_status(tally, work))
-            self._explain(work, tally, around, now)
-        name = self.get_fully_qualified_name().lstrip("/")
-        for status in statuses:
-            status.name = f"{name}: {status.name}"
-            status.hardware_id = name
-        array = DiagnosticArray(status=statuses)
-        array.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(array)
-
-    def _surroundings(self, subscription: CloudSubscription) -> diagnostics.Surroundings:
-        publishers = subscription.publishers()
-        own = {p.topic_name for p in self._outputs}
-        candidates = (
-            []
-            if publishers
-            else [
-                topic
-                for topic, types in self.get_topic_names_and_types()
-                if "sensor_msgs/msg/PointCloud2" in types and topic not in own and topic != subscription.topic
-            ]
-        )
-        advice = loss_advice(get_rmw_implementation_identifier())
-        return diagnostics.Surroundings(subscription.topic, publishers, candidates, subscription.problem, advice)
-
-    def _explain(self, work: Any, tally: Tally, around: diagnostics.Surroundings, now: float) -> None:
-        loss = tally.loss.result()
-        if loss is not None and loss.share > diagnostics.LOSS_SHARE:
-            self._once("loss", diagnostics.lossy(loss.share, around.advice))
-        if tally.received.total == 0 and now - tally.since > 5.0:
-            self._once("silence", diagnostics.silence(around, now - tally.since))
-        if tally.published.total >= 10:
-            for finding in diagnostics.input_findings(tally, work):
-                self._once(finding.parameter or finding.text[:20], finding.text)
-
-    def _once(self, key: str, text: str) -> None:
-        if key not in self._explained:
-            self._explained.add(key)
-            self.get_logger().warning(text)
-
-
-def _descriptor(parameter: settings.Parameter) -> ParameterDescriptor:
-    """Numbers may come as integer or double, and intensity_scale as text or number: the checks are in settings."""
-    descriptor = ParameterDescriptor(
-        description=parameter.description, read_only=parameter.fixed, dynamic_typing=not parameter.fixed
-    )
-    if parameter.bounds is not None:
-        low, high = parameter.bounds
-        if isinstance(parameter.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,9 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     os.environ.update(profile_environment())
+    # Before torch is imported. A robot's cores are shared: threads that spin at OpenMP's barriers, its default, stall
+    # each other there; measured with two threads on two busy cores, 4 to 30 s for a cloud instead of 0.6.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node(startup_failed=startup_failed)
@@ -60,7 +64,7 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     executor = MultiThreadedExecutor(THREADS)
     executor.add_node(node)
 
-    def spin() -> None:
+    def spin(executor: MultiThreadedExecutor) -> None:
         nonlocal status
         try:
             executor.spin()
@@ -70,18 +74,22 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
             status = _refuse(f"{type(error).__name__}: {error}")
         stop.set()
 
-    spinning = threading.Thread(target=spin, name="executor", daemon=True)
+    spinning = threading.Thread(target=spin, args=(executor,), name="executor", daemon=True)
     spinning.start()
     stop.wait()
-    if node.close(PATIENCE) and executor.shutdown(0.2):
-        spinning.join(0.2)
-        node.destroy_node()
-    rclpy.try_shutdown()
-    del node, executor
-    gc.collect()  # a lifecycle node lives in cycles; with it goes its shared memory, which outlives the process
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # Python's own way out, with torch loaded, takes seconds on a busy machine
+    try:
+        if node.close(PATIENCE) and executor.shutdown(0.2):
+            spinning.join(0.2)
+            node.destroy_node()
+        rclpy.try_shutdown()
+        del node, executor
+        gc.collect()  # a lifecycle node lives in cycles; with it goes its shared memory, which outlives the process
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Python's own way out, with torch loaded, takes seconds on a busy machine
 
 
 def _refuse(text: str) -> int:

@@ -66,7 +66,7 @@ class Latencies:
         """Stage -> (p50, p95, p99), in the order in which the stages were first seen."""
         with self._lock:
             values = {stage: np.array(v) for stage, v in self._values.items()}
-        return {stage: tuple(np.percentile(v, (50, 95, 99)).tolist()) for stage, v in values.items()}  # type: ignore[misc]
+        return {stage: tuple(np.percentile(v, (50, 95, 99)).tolist()) for stage, v in values.items()}
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import PointCloud2
 
 try:  # Jazzy and later; Humble has them elsewhere
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:
-    from rclpy.qos_event import SubscriptionEventCallbacks  # type: ignore[no-redef]
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
-# Humble's rclpy does not know BEST_AVAILABLE; best effort matches every publisher.
-DEFAULT_RELIABILITY = getattr(ReliabilityPolicy, "BEST_AVAILABLE", ReliabilityPolicy.BEST_EFFORT)
+# Settled by us when the subscription is made; Humble's rclpy has no word for it.
+ADAPTIVE = getattr(ReliabilityPolicy, "BEST_AVAILABLE", ReliabilityPolicy.SYSTEM_DEFAULT)
 
 
 class CloudSubscription:
     """A subscription of depth 1 that adapts its reliability to the publishers there are.
 
-    ROS settles BEST_AVAILABLE once, when the subscription is made: before the driver starts it becomes reliable, then
-    never matches a best-effort driver. So an incompatible publisher, or one that would allow better, makes it anew,
-    unless the user has set the reliability by qos_overrides.
+    BEST_AVAILABLE is reliable if every publisher offers that. ROS settles it once, when the subscription is made: made
+    before the driver starts it becomes reliable, and never matches a best-effort driver. So it is settled here, and
+    again whenever the publishers change, unless the user has set the reliability by qos_overrides.
     """
 
     def __init__(
@@ -37,21 +41,24 @@ class CloudSubscription:
         self._callback = callback
         self._group = callback_group
         self.topic = node.resolve_topic_name(topic)
+        self._lock = threading.RLock()  # several threads of an executor may find the same mismatch
         self._again = node.create_guard_condition(self.refresh, callback_group)
-        self._subscription = None
+        self._reliability = ReliabilityPolicy.RELIABLE
+        self._subscription: Subscription | None = None
         self.problem = ""  # one sentence about a publisher that cannot reach us
         self._open()
 
     def close(self) -> None:
-        self._node.destroy_guard_condition(self._again)
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        with self._lock:
+            self._node.destroy_guard_condition(self._again)
+            if self._subscription is not None:
+                self._node.destroy_subscription(self._subscription)
+                self._subscription = None
 
     @property
     def overridden(self) -> bool:
         """Whether the user has fixed the reliability."""
-        return self._node.get_parameter(self._parameter).value != DEFAULT_RELIABILITY.name.lower()
+        return self._node.get_parameter(self._parameter).value != ADAPTIVE.name.lower()
 
     def publishers(self) -> list[str]:
         """Names of the nodes that publish the topic."""
@@ -59,52 +66,56 @@ class CloudSubscription:
 
     def refresh(self) -> None:
         """Subscribe anew if another reliability fits the publishers better. Called at a low rate and on mismatch."""
-        if self._subscription is None:
-            return
-        offered = [i.qos_profile.reliability for i in self._node.get_publishers_info_by_topic(self.topic)]
-        if not offered:
+        with self._lock:
+            if self._subscription is not None:
+                self._adapt(self._subscription)
+
+    def _adapt(self, subscription: Subscription) -> None:
+        offered = self._offered()
+        if not offered or not self.overridden or self._reliability in (offered[0], ReliabilityPolicy.BEST_EFFORT):
             self.problem = ""
-            return
-        reliable = all(r == ReliabilityPolicy.RELIABLE for r in offered)
-        if self.overridden:
-            if reliable or self._wanted != ReliabilityPolicy.RELIABLE:
-                self.problem = ""
-            return
-        self.problem = ""
-        if reliable != self._reliable:
-            self._node.destroy_subscription(self._subscription)
+        if offered and not self.overridden and self._best(offered) != self._reliability:
+            self._node.destroy_subscription(subscription)
             self._open()
+
+    def _offered(self) -> list[ReliabilityPolicy]:
+        """What the publishers offer, the least first."""
+        offered = [i.qos_profile.reliability for i in self._node.get_publishers_info_by_topic(self.topic)]
+        return sorted(offered, key=lambda r: r == ReliabilityPolicy.RELIABLE)
+
+    @staticmethod
+    def _best(offered: list[ReliabilityPolicy]) -> ReliabilityPolicy:
+        reliable = all(r == ReliabilityPolicy.RELIABLE for r in offered)
+        return ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
 
     @property
     def _parameter(self) -> str:
         return f"qos_overrides.{self.topic}.subscription.reliability"
 
     def _open(self) -> None:
-        qos = QoSProfile(depth=1, reliability=DEFAULT_RELIABILITY)
         self._subscription = self._node.create_subscription(
             PointCloud2,
             self.topic,
             self._callback,
-            qos,
+            QoSProfile(depth=1, reliability=ADAPTIVE),
             callback_group=self._group,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._wanted = qos.reliability  # the override, if there is one, has been written into it
-        offered = [i.qos_profile.reliability for i in self._node.get_publishers_info_by_topic(self.topic)]
-        self._reliable = self._wanted == ReliabilityPolicy.RELIABLE or (
-            self._wanted == DEFAULT_RELIABILITY != ReliabilityPolicy.BEST_EFFORT
-            and all(r == ReliabilityPolicy.RELIABLE for r in offered)
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(callback=self._settle),
         )
 
-    def _incompatible(self, event: object) -> None:
-        policy = getattr(event, "last_policy_kind", None)
-        reliability = getattr(QoSPolicyKind, "RELIABILITY", None)
-        is_reliability = reliability is None or int(policy or 0) == int(reliability)
-        if is_reliability and not self.overridden:
+    def _settle(self, qos: QoSProfile) -> SetParametersResult:
+        """Called with the profile after overrides, just before it is used."""
+        if qos.reliability == ADAPTIVE:
+            qos.reliability = self._best(self._offered())
+        self._reliability = qos.reliability
+        return SetParametersResult(successful=True)
+
+    def _incompatible(self, event: Any) -> None:
+        about_reliability = int(event.last_policy_kind) == int(QoSPolicyKind.RELIABILITY)
+        if about_reliability and not self.overridden:
             self._again.trigger()  # not here: a subscription cannot replace itself in its own callback
             return
         who = ", ".join(self.publishers()) or "a publisher"
-        cure = f"set {self._parameter}:=best_effort" if is_reliability else "use another QoS on one side"
+        cure = f"set {self._parameter}:=best_effort" if about_reliability else "use another QoS on one side"
         self.problem = f"{who} on {self.topic} offers a QoS that does not match this subscription: {cure}"
         self._node.get_logger().warning(self.problem)
