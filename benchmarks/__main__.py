@@ -34,7 +34,7 @@ entries: {entries}
 with options of their own (python -m benchmarks NAME --help): {scripts}
 """
 
-console = Console()
+console = Console(soft_wrap=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -159,7 +159,7 @@ def judge(
         rows = compare.best_of(rows, again)
         found = compare.changes(committed, rows)
     for line in compare.incomparable(committed, rows):
-        console.print(line, highlight=False)
+        console.print(f"     -  {line}", highlight=False)
     for change in found:
         mark = "slower" if change.factor > 1 + threshold else "ok"
         console.print(f"{mark:>6}  {change}", highlight=False)

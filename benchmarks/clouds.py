@@ -52,7 +52,7 @@ class BenchmarkCloud:
 
     def message(self) -> Any:
         """The sweep as PointCloud2: rclpy's where it is installed, else rosbags'."""
-        layout = self.structured.dtype.fields or {}
+        layout: Any = self.structured.dtype.fields
         fields = [(name, offset, _DATATYPE[kind.str[1:]]) for name, (kind, offset, *_) in layout.items()]
         raw = np.frombuffer(self.structured.tobytes(), np.uint8)
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.timing import CALIBRATOR, Case, Group, Timing, calibrator, measure, paired_ratio
+from benchmarks.timing import CALIBRATOR, Case, Group, Timing, best_ratio, calibrator, measure, paired_ratio
 from srkd_ros.errors import SrkdError
 
 
@@ -69,7 +69,7 @@ def _row(job: Job, group: Group, case: Case, timings: dict[str, Timing]) -> dict
         "stages_ms": {name: _digits(value) for name, value in own.stages.items()},
         "reference": group.reference,
         "ratio": None if reference is None else _digits(paired_ratio(own.times, reference.times)),
-        "calibrated": _digits(paired_ratio(own.times, timings[CALIBRATOR].times)),
+        "calibrated": _digits(best_ratio(own.times, timings[CALIBRATOR].times)),
     }
 
 

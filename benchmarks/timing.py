@@ -70,6 +70,11 @@ def paired_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
     return float(np.median(np.asarray(times) / np.asarray(reference)))
 
 
+def best_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
+    """Fastest time / fastest reference: what both cost undisturbed, to compare with another day's run."""
+    return min(times) / min(reference)
+
+
 def calibrator() -> Case:
     """Fixed work of the kinds that a cloud costs (sort, gather, matrix product): a machine's own unit of time."""
     generator = torch.Generator().manual_seed(0)

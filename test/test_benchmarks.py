@@ -17,7 +17,7 @@ from benchmarks.__main__ import judge, main, run_jobs
 from benchmarks.entries import ENTRIES
 from benchmarks.growth import METHODS, plot
 from benchmarks.jobs import Job, Settings, Skip, run_job
-from benchmarks.timing import CALIBRATOR, Case, Group, Timing, measure, one_thread, paired_ratio
+from benchmarks.timing import CALIBRATOR, Case, Group, Timing, best_ratio, measure, one_thread, paired_ratio
 from srkd_ros.errors import ConfigError
 
 
@@ -59,6 +59,10 @@ def test_median_and_p95_are_those_of_the_times() -> None:
 def test_paired_ratio_ignores_what_slows_whole_rounds_down() -> None:
     busy = np.array([1.0, 1.0, 50.0, 1.0, 9.0])
     assert paired_ratio(2.0 * busy, busy) == 2.0
+
+
+def test_best_ratio_is_of_undisturbed_times() -> None:
+    assert best_ratio([9.0, 4.0, 70.0], [2.0, 8.0]) == 2.0
 
 
 def test_measure_takes_turns_and_counts_rounds() -> None:
