@@ -186,11 +186,18 @@ def spread(rows: Sequence[tuple[str, float, float, float]], unit: str) -> str:
         for value, half in ((p95, 5), (p99, 8)):
             span = f'y1="{y + 8 - half}" y2="{y + 8 + half}"'
             out.append(f'<line class="whisker" x1="{x(value):.1f}" x2="{x(value):.1f}" {span}/>')
-        out.append(f'<text class="value" x="{x(p99) + 7:.1f}" y="{y + 12}" text-anchor="start">{p50:.3g} {unit}</text>')
+        out.append(
+            f'<text class="value" x="{x(p99) + 7:.1f}" y="{y + 12}" text-anchor="start">{short(p50)} {unit}</text>'
+        )
     out.append(
         f'<text class="label" x="{WIDTH / 2}" y="{height - 4}" text-anchor="middle">{unit}: median, p95, p99</text>'
     )
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="latency by stage">{"".join(out)}</svg>'
+
+
+def short(value: float) -> str:
+    """About three digits, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _span(xs: np.ndarray) -> tuple[float, float]:

@@ -103,6 +103,12 @@ def warnings(document: dict[str, Any]) -> list[str]:
     if document["truth"]["unmatched_clouds"]:
         lines.append(f"{document['truth']['unmatched_clouds']} clouds have no truth in {document['truth']['source']}")
     for model in document["models"]:
+        scored = model["points"] or 0
+        if scored and model["unpredicted_points"] > 0.01 * scored:
+            share = percent(model["unpredicted_points"] / scored)
+            lines.append(
+                f"{model['name']}: {share} % of the points with a truth are out of its range and count as missed"
+            )
         for name in model["drift"]["drifted"]:
             d = model["drift"][name]
             seen, trained = [plain(d[k].get("0.5"), 2) for k in ("input", "training")]
