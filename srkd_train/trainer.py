@@ -107,6 +107,7 @@ def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: to
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm1d):
             layer.momentum = config.trainer.batch_norm_momentum
+    _balance_inputs(model, manifest)
     if config.init:
         _initialise(model, config.init, labels)
     weights = None
@@ -118,6 +119,24 @@ def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: to
         assert isinstance(config, DistillConfig)
         return Distiller(config, model, manifest, sampler, teacher, weights)
     return Supervised(config, model, manifest, sampler, weights)
+
+
+def _balance_inputs(model: PointTransformer, manifest: Manifest) -> None:
+    """Divide the stem's first weights for each input feature by that feature's spread in the training data.
+
+    Coordinates of tens of metres beside intensities of tenths would drown them until the weights have made up for it.
+    """
+    s = manifest.statistics
+    far = s.range.get("0.99", 1.0) / 2
+    spread = {"x": far, "y": far, "z": _spread(s.z), "intensity": _spread(s.intensity)}
+    scale = [max(spread.get(name, 1.0), 1e-3) for name in manifest.preprocessing.features]
+    with torch.no_grad():
+        model.stem.weight /= torch.tensor(scale)[:, None]
+
+
+def _spread(quantiles: dict[str, float]) -> float:
+    """About one standard deviation."""
+    return (quantiles["0.99"] - quantiles["0.01"]) / 4 if quantiles else 1.0
 
 
 def _initialise(model: PointTransformer, file: str, labels: LabelSet) -> None:
