@@ -322,6 +322,26 @@ def test_odd_clouds_pass(student_file, tmp_path):
     assert document["models"][0]["predicted"]["unlabelled"] == 79
 
 
+def test_clouds_that_cannot_be_read_are_counted_and_left_out(student_file, tmp_path, capsys):
+    from replay_data import CLOUD, STORE, cloud
+    from rosbags.rosbag2 import Writer
+
+    short = cloud(street(1)[0], START + 10**8)
+    short.data = short.data[:-40]
+    whole = [STORE.serialize_cdr(m, CLOUD) for m in (cloud(street(0)[0], START), short)]
+    messages = [*whole, bytes(whole[0])[:60], STORE.serialize_cdr(cloud(street(3)[0], START + 3 * 10**8), CLOUD)]
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/points", CLOUD, typestore=STORE)
+        for i, message in enumerate(messages):
+            writer.write(connection, START + i * 10**8, message)
+    folder, document = replay(tmp_path / "bag", "-m", student_file, output=tmp_path / "out")
+    assert document["input"]["clouds"] == 4
+    assert document["input"]["unreadable_clouds"] == 2
+    assert document["input"]["first_unreadable"].startswith("cloud 1: ")
+    assert list(labelled(folder)) == [START, START + 3 * 10**8]
+    assert "2 clouds were unreadable" in " ".join(capsys.readouterr().out.split())
+
+
 def test_real_recordings(shared_data, student_file, tmp_path):
     for topic, points in (("/ouster/points", 131072), ("/lidar_top", 34688)):
         _, document = replay(

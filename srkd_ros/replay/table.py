@@ -115,7 +115,7 @@ def warnings(document: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{model['name']}: the input's {name} is unlike the training data (median {seen}, training {trained})"
             )
-    live = document.get("live")
-    if live and live["dropped"]:
-        lines.append(f"live: {live['dropped']} of {live['published']} clouds were dropped")
+    for name, live in (document["live"] or {"models": {}})["models"].items():
+        if live["dropped"]:
+            lines.append(f"{name}: {live['dropped']} of {live['published']} clouds were dropped by the live node")
     return lines
