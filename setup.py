@@ -26,6 +26,7 @@ EXTRAS = {
         "onnx>=1.16",
         "onnxscript>=0.5",
         "tensorboard>=2.15",
+        "torch>=2.7",
         "torchmetrics>=1.4",
     ],
     # spconv has wheels for x86-64 alone; the robot never needs it.

@@ -124,6 +124,9 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], manifest: Manifest) ->
             temporary,
             {METADATA_KEY: manifest.to_json()},
         )
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # safetensors writes files that their owner alone can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

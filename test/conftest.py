@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tests start processes of their own; threads that wait for a core make all of them crawl
 
 # Before rclpy is imported anywhere: no test talks beyond the loopback, nor with another run on the same machine.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -25,8 +28,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student file with the real nano network and random weights: for what does not depend on good labels."""
-    import torch
-
     from srkd_ros import student
     from srkd_ros.labels import LabelSet
     from srkd_ros.network import PointTransformer, preset

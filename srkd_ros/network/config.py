@@ -78,7 +78,8 @@ class PointTransformerConfig:
         for key in data:
             if key not in known:
                 raise ConfigError(f"network.{key}: unknown key; known are {', '.join(sorted(known))}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
 
 
 def _ptv3(encoder: tuple[int, ...], decoder: tuple[int, ...], **other: Any) -> PointTransformerConfig:

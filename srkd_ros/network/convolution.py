@@ -65,7 +65,7 @@ def pair_convolution(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
-    return _PairConvolution.apply(x, weight, pairs)  # type: ignore[no-any-return]
+    return _PairConvolution.apply(x, weight, pairs)
 
 
 class _PairConvolution(torch.autograd.Function):

@@ -26,14 +26,14 @@ def fold(model: PointTransformer) -> PointTransformer:
     batch_norms = model.config.transition_norm == "batch"  # layer norms depend on their input: they stay
     if batch_norms:
         _scale_outputs(model.stem, *_affine(model.stem_norm))
-        model.stem_norm = nn.Identity()  # type: ignore[assignment]
+        model.stem_norm = nn.Identity()
     for module in list(model.modules()):
         if isinstance(module, ConvolutionUnit):
             _fold_linear(module)
         elif isinstance(module, Unpooling) and batch_norms:
             module.coarse, module.skip = _fold_sequence(module.coarse), _fold_sequence(module.skip)
         elif isinstance(module, Pooling) and batch_norms:
-            module.norm = Affine(*_affine(module.norm))  # type: ignore[assignment]
+            module.norm = Affine(*_affine(module.norm))
     return model.requires_grad_(False)
 
 
@@ -48,8 +48,9 @@ class Affine(nn.Module):
         return x * self.scale + self.offset
 
 
-def _affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Scale and offset float [C] of a batch norm in eval mode."""
+    assert isinstance(norm, nn.BatchNorm1d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

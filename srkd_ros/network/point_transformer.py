@@ -106,6 +106,7 @@ class PointTransformer(nn.Module):
         x = self.stem_activation(self.stem_norm(x))
         encoder: list[Tensor] = []
         for number, stage in enumerate(self.encoder):
+            assert isinstance(stage, Stage)
             if stage.transition is not None:
                 x = stage.transition(x, levels[number - 1], levels[number])
             x = _run(stage, x, levels[number])
@@ -113,6 +114,8 @@ class PointTransformer(nn.Module):
         decoder: list[Tensor] = []
         for number in reversed(range(len(self.decoder))):
             stage = self.decoder[number]
+            assert isinstance(stage, Stage)
+            assert stage.transition is not None
             x, skip = stage.transition(x, encoder[number], levels[number])
             x = _run(stage, x, levels[number], skip if self.config.skip_convolution else None)
             decoder.insert(0, x)
