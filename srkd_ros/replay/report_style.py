@@ -107,6 +107,7 @@ polyline { fill:none; stroke-width:1.8; stroke-linejoin:round }
   section { border:0; padding:0; margin:14px 0 }
   .frame, figure, tr, .tiles, .notes { break-inside:avoid }
   h2, h3 { break-after:avoid }
+  .charts > figure:only-child { grid-column:1/-1 }
   .charts { grid-template-columns:1fr 1fr; gap:14px 18px }
   h1 { font-size:21px }
   .tiles { grid-template-columns:repeat(auto-fit,minmax(105px,1fr)) }
