@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The parts of training: augmentation, voxel labels, teacher beside student, bags, losses that are no number."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_training import Boxes, config, curve
+
+from srkd_ros import student
+from srkd_ros.errors import ConfigError, SrkdError
+from srkd_ros.geometry import voxelize
+from srkd_ros.network import PointTransformer, parameter_count, preset
+from srkd_train.augment import augment
+from srkd_train.batches import RawBatch, collate, majority, prepare
+from srkd_train.config import AugmentConfig, DistillConfig, TeacherConfig, TrainConfig
+from srkd_train.distiller import Supervised
+from srkd_train.loading import Source
+from srkd_train.simulation import build_town, sensor_model, simulate_scan, write_bag
+from srkd_train.teacher import Teacher, ascend, representatives
+from srkd_train.trainer import train
+
+torch.set_num_threads(1)
+STILL: dict[str, Any] = {"rotate_z": 0.0, "scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0}
+
+
+def raw(*indices: int, epoch: int = 0) -> RawBatch:
+    scans = [Boxes(points=400)[i] for i in indices]
+    return collate(scans, [255.0] * len(scans), [(5, epoch, i) for i in indices], seed=7)
+
+
+def test_a_scan_is_augmented_alike_in_any_batch():
+    settings = AugmentConfig(jitter=0.0, shift_z=0.3, intensity_gain=0.2)
+    alone, together = augment(raw(3), settings), augment(raw(1, 3, 2), settings)
+    torch.testing.assert_close(together.xyz[together.batch == 1], alone.xyz)
+    assert together.intensity is not None
+    torch.testing.assert_close(together.intensity[together.batch == 1], alone.intensity)
+    assert not torch.allclose(augment(raw(3, epoch=1), settings).xyz, alone.xyz)
+
+
+def test_augmentation_without_changes_changes_nothing():
+    batch = raw(0, 1)
+    same = augment(batch, AugmentConfig(**STILL))
+    torch.testing.assert_close(same.xyz, batch.xyz)
+
+
+def test_rotation_scale_and_flip_keep_shapes():
+    batch = raw(0)
+    changed = augment(batch, AugmentConfig(jitter=0.0, scale=(1.1, 1.1)))
+    before, after = (torch.cdist(x[:50].double(), x[:50].double()) for x in (batch.xyz, changed.xyz))
+    torch.testing.assert_close(after, before * 1.1, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(changed.xyz[:, 2], batch.xyz[:, 2] * 1.1)
+
+
+def test_drop_and_sector_leave_out_points_in_place():
+    batch = raw(0, 1)
+    dropped = augment(batch, AugmentConfig(**STILL, drop=0.5))
+    assert len(dropped.xyz) == len(batch.xyz)
+    assert 0.02 < dropped.xyz.isnan().any(1).float().mean() < 0.5
+    kept = augment(batch, AugmentConfig(**STILL, sector=90.0)).xyz
+    seen = ~kept.isnan().any(1)
+    assert 0.15 < seen.float().mean() < 0.35
+    for scan in range(2):
+        angle = torch.atan2(*batch.xyz[seen & (batch.batch == scan), :2].flip(1).unbind(1)).sort().values
+        gaps = torch.cat([angle.diff(), (angle[:1] + 2 * math.pi - angle[-1:])])
+        assert gaps.max() > math.radians(260)
+
+
+def test_mixing_merges_pairs():
+    mixed = augment(raw(0, 1, 2), AugmentConfig(**STILL, mix_prob=1.0))
+    assert mixed.scans == 2
+    assert mixed.batch.unique().tolist() == [0, 1]
+    batch = prepare(mixed, student.Preprocessing(voxel_size=0.5, min_range=0.0), spec())
+    assert batch.scans == 2
+
+
+def spec():
+    c = config(TrainConfig, Path("unused"))
+    return PointTransformer(c.network.build(4, 3)).geometry_spec
+
+
+def test_a_voxel_has_its_points_most_frequent_label():
+    random = np.random.default_rng(0)
+    xyz = torch.from_numpy(random.uniform(0, 3, (500, 3)).astype(np.float32))
+    labels = torch.from_numpy(random.choice([0, 1, 2, 254, 255], 500))
+    labels[voxelize(xyz, 1.0).point_to_voxel == 0] = 255
+    voxels = voxelize(xyz, 1.0)
+    got = majority(labels, voxels)
+    for v in range(len(voxels.code)):
+        own = labels[(voxels.point_to_voxel == v) & (labels != 255)]
+        expected = 255 if not len(own) else int(torch.bincount(own).argmax())
+        assert got[v] == expected
+
+
+def test_voxels_of_coarse_levels_and_back():
+    batch = prepare(raw(0, 1), student.Preprocessing(voxel_size=0.5, min_range=0.0), spec())
+    first = representatives(batch.geometry, 1)
+    assert torch.equal(ascend(first, batch.geometry, 1), torch.arange(len(batch.geometry.levels[1])))
+    grid = batch.geometry.levels[0].grid[first] >> 1
+    assert torch.equal(grid, batch.geometry.levels[1].grid)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    c = config(TrainConfig, tmp_path_factory.mktemp("teacher"), steps=6)
+    return train(c, (Source([Boxes()]), Source([Boxes(2)])))
+
+
+def test_a_teacher_with_other_voxels_says_of_each_voxel_what_it_says_of_its_points(teacher: Path):
+    own = student.Preprocessing(voxel_size=0.3, min_range=0.0, max_range=40.0)
+    batch = prepare(raw(0, 1), own, spec())
+    network = Teacher(TeacherConfig(str(teacher)), torch.device("cpu"), own)
+    out = network(batch)
+    assert len(out.logits) == len(batch.features)
+    assert len(out.decoder[0]) == len(batch.features)
+    same = prepare(raw(0, 1), network.manifest.preprocessing, network.network.geometry_spec)
+    live = Teacher(TeacherConfig(str(teacher)), torch.device("cpu"), network.manifest.preprocessing)(same)
+    points = batch.kept[batch.voxels.first_point]
+    expected = live.logits[same.voxels.point_to_voxel[points]]
+    torch.testing.assert_close(out.logits, expected)
+    assert not out.logits.requires_grad
+    assert not any(p.requires_grad for p in network.network.parameters())
+
+
+def test_a_teachers_range_must_hold_the_students(teacher: Path):
+    with pytest.raises(ConfigError, match=r"the teacher sees 0\.0 to 40\.0 m"):
+        Teacher(TeacherConfig(str(teacher)), torch.device("cpu"), student.Preprocessing(max_range=50.0))
+
+
+def test_a_cache_refuses_terms_it_cannot_serve(teacher: Path, tmp_path: Path):
+    c = config(DistillConfig, tmp_path / "run", steps=2, cross_sample=1.0)
+    c.teacher.file, c.teacher.cache = str(teacher), str(tmp_path / "cache")
+    with pytest.raises(ConfigError, match=r"teacher\.cache_features"):
+        train(c, (Source([Boxes()]), None))
+
+
+def test_distilling_from_an_unlabelled_bag_alone(teacher: Path, tmp_path: Path):
+    sensor = sensor_model("vlp-16", 180)
+    town = build_town(0, 0, 30.0)
+    write_bag(tmp_path / "drive", (simulate_scan(town, sensor, t / 10, seed=t) for t in range(3)), sensor)
+    c = config(DistillConfig, tmp_path / "run", steps=3, kl=1.0, cross_sample=0.5, point_affinity=0.5)
+    c.teacher.file = str(teacher)
+    c.data.kind, c.data.root, c.data.val = "bag", str(tmp_path / "drive"), ""
+    c.losses.cross_entropy = c.losses.lovasz = 0.0
+    c.losses.cross_sample.points = 32
+    file = train(c)
+    assert student.load(file)[1].labels == student.load(teacher)[1].labels
+    assert len(curve(tmp_path / "run", "train/kl")) == 3
+
+
+@pytest.mark.parametrize("patience", [3, 20])
+def test_losses_that_are_no_number_are_skipped_and_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], patience: int
+):
+    original = Supervised.terms
+
+    def poisoned(self, out, batch):
+        terms = original(self, out, batch)
+        bad = 1 <= self.global_step < 4
+        return {k: v * torch.nan if bad else v for k, v in terms.items()}
+
+    monkeypatch.setattr(Supervised, "terms", poisoned)
+    monkeypatch.setattr("srkd_train.distiller._PATIENCE", patience)
+    c = config(TrainConfig, tmp_path / "run", steps=6)
+    if patience == 3:
+        with pytest.raises(SrkdError, match=r"the loss is not finite.*optimizer\.lr"):
+            train(c, (Source([Boxes()]), None))
+    else:
+        train(c, (Source([Boxes()]), None))
+        assert capsys.readouterr().out.count("skipped") == 3
+        tensors, _ = student.load(tmp_path / "run" / "student.safetensors")
+        assert all(bool(t.isfinite().all()) for t in tensors.values())
+
+
+def test_teachers_above_100m_and_students_below_15m():
+    def count(name: str) -> int:
+        with torch.device("meta"):
+            return parameter_count(PointTransformer(preset(name, in_channels=4, num_classes=16)))
+
+    assert count("ptv3-xl") > 100e6
+    assert all(count(name) < 15e6 for name in ("litept-s", "ptv3-half", "nano"))
