@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from srkd_ros.geometry import GeometrySpec, LevelSpec, build_geometry, voxels_from_grid
 from srkd_ros.geometry.rotary import rotary_table
-from srkd_ros.network import PRESETS, PointTransformer, parameter_count, preset
+from srkd_ros.network import PRESETS, PointTransformer, convolution, parameter_count, preset
 from srkd_ros.network.attention import interleaved, rotate
 from srkd_ros.network.blocks import max_over_children
 from srkd_ros.network.convolution import SubmanifoldConvolution, pair_convolution
@@ -68,19 +68,38 @@ def test_pair_convolution_gradcheck():
     assert torch.autograd.gradcheck(lambda a, w: pair_convolution(a, w, pairs), (x, weight))
 
 
-def test_convolution_is_spconvs():
-    """The second oracle, where its CPU wheel is installed: one thread, since it races with more."""
-    spconv = pytest.importorskip("spconv.pytorch")
+@pytest.fixture
+def spconv_on_one_thread(monkeypatch):
+    """The second oracle, where its CPU wheel is installed: with more threads it races."""
+    pytest.importorskip("spconv.pytorch")
+    from spconv.pytorch import ops
+
+    from srkd_ros.network import spconv_backend
+
+    monkeypatch.setattr(ops, "get_current_stream", lambda: 0)  # its CPU backward asks for a CUDA stream
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    voxels = cloud()
-    layer = SubmanifoldConvolution(4, 6, 3, bias=False)
-    x = torch.randn(len(voxels.code), 4)
-    theirs = spconv.SubMConv3d(4, 6, 3, bias=False)
-    theirs.weight.data = layer.weight.data.view(3, 3, 3, 4, 6).permute(4, 0, 1, 2, 3).contiguous()
-    indices = torch.cat([voxels.batch[:, None], voxels.grid], 1).int()
-    with torch.no_grad():
-        expected = theirs(spconv.SparseConvTensor(x, indices, [12, 12, 12], 1)).features
-        torch.testing.assert_close(layer(x, level_of(voxels, 3, "pairs")), expected, rtol=1e-4, atol=1e-5)
+    spconv_backend.enable()
+    yield
+    spconv_backend.enable(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_convolution_is_spconvs(kernel, spconv_on_one_thread, monkeypatch):
+    voxels = cloud(clouds=2)
+    layer = SubmanifoldConvolution(4, 6, kernel)
+    x = torch.randn(len(voxels.code), 4, requires_grad=True)
+    level = level_of(voxels, kernel, "pairs")
+    results = []
+    for own in (False, True):
+        if own:
+            monkeypatch.setattr(convolution, "accelerated", None)
+        out = layer(x, level)
+        grads = torch.autograd.grad(out.square().sum(), [x, layer.weight, layer.bias])
+        results.append([out, *grads])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("tables", ["pairs", "neighbors"])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class Level:
     parents: Tensor | None = None  # int64 [V], voxel of the next coarser level; None at the coarsest
     children: Tensor | None = None  # int64 [V, 8], voxels of the next finer level by octant; missing is their number
 
+    accelerator: Any = None  # what an optional convolution backend keeps for this level
     _rotary: dict[tuple[int, float], Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
