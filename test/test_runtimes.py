@@ -12,7 +12,7 @@ import pytest
 import torch
 from networks import save_student, scene, shallow, trained
 
-from srkd_ros import Segmenter
+from srkd_ros import Segmenter, runtimes
 from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
 from srkd_ros.runtimes import onnx_runtime, open_runtime
 from srkd_ros.runtimes.onnx_file import read_manifest, read_metadata
@@ -54,6 +54,19 @@ def test_auto_on_a_cpu(files):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_auto_says_why_without_a_gpu(files):
     assert "no CUDA device" in open_runtime(files[1]).reason
+
+
+def test_auto_on_a_gpu_without_the_packages_for_it(files, monkeypatch):
+    """Asked on this machine, as if torch had seen a GPU."""
+    without(monkeypatch, "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+    monkeypatch.setattr(onnx_runtime, "has_cuda", lambda: False)
+    monkeypatch.setattr(runtimes, "choose_device", lambda device: torch.device("cuda"))
+    runtime = open_runtime(files[1])
+    assert runtime.device == torch.device("cpu")
+    assert "TensorRT is not installed, onnxruntime has no CUDA" in runtime.reason
+    assert open_runtime(files[1], "onnx").device == torch.device("cpu")
+    assert "pip install onnxruntime-gpu" in refusal(MissingPackageError, files[1], "auto", "cuda")
+    assert "pip install onnxruntime-gpu" in refusal(MissingPackageError, files[1], "onnx", "cuda")
 
 
 def test_a_runtime_that_does_not_read_the_file(files, tmp_path):

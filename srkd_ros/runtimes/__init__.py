@@ -76,13 +76,18 @@ def _open_graph(path: Path, runtime: str, device: str, chosen: torch.device) -> 
         raise ConfigError(f"runtime: torch needs the student's .safetensors file, not {path.name}")
     if runtime == "tensorrt":
         return _open_tensorrt(path, chosen)
-    if runtime == "onnx":
+    if runtime == "onnx" and device != "auto":
         return onnx_runtime.OnnxRuntime(path, chosen)
     missing = []
     if chosen.type == "cuda":
-        if tensorrt_engine.is_installed():
-            return _open_tensorrt(path, chosen)
-        missing.append("tensorrt is not installed")
+        if runtime == "onnx":
+            missing.append("runtime onnx was asked for")
+        else:
+            try:
+                tensorrt_engine.require_tensorrt()
+                return _open_tensorrt(path, chosen)
+            except MissingPackageError as error:
+                missing.append(str(error).partition(":")[0])
         if onnx_runtime.has_cuda():
             return onnx_runtime.OnnxRuntime(path, chosen, f"onnxruntime on {chosen}: {missing[0]}")
         missing.append("onnxruntime has no CUDA")

@@ -48,6 +48,9 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.enable_mem_pattern = False  # one pattern is kept for every shape, and no two clouds have the same
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # idle threads leave the cores to others
         options.log_severity_level = 3  # errors; its warnings concern its own optimiser
         providers: list = ["CPUExecutionProvider"]
         if device.type == "cuda":

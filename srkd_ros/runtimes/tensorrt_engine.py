@@ -49,9 +49,10 @@ def require_tensorrt() -> Any:
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            reason = reason if "No module named" in str(error) else f" ({error})"
+            if error.name != name:  # it is there and does not load
+                reason = f" ({str(error).splitlines()[0]})"
     raise MissingPackageError(
-        f"tensorrt is not installed{reason}: pip install tensorrt (Jetson: sudo apt install python3-libnvinfer)"
+        f"TensorRT is not installed{reason}: pip install tensorrt (Jetson: sudo apt install python3-libnvinfer)"
     )
 
 
