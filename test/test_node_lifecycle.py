@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from node_harness import NodeProcess, Peer, column, rclpy, start, street
 
@@ -119,6 +120,25 @@ def test_best_effort_driver_that_starts_later(tmp_path, quick_student_file):
     try:
         assert peer.wait(lambda: peer.points.get_subscription_count() > 0)
         peer.answer(street())
+    finally:
+        process.stop()
+        peer.close()
+
+
+def test_losses_on_the_way_are_explained_once(tmp_path, quick_student_file):
+    process, peer = start(tmp_path / "log.txt", quick_student_file)
+    try:
+        message = street(50)
+        lucky = np.random.default_rng(0).random(120) < 0.4  # of a stream of 10 Hz, three of five never arrive
+        for i in np.flatnonzero(lucky).tolist():
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(10**18 + i * 10**8, 10**9)
+            peer.points.publish(message)
+            time.sleep(0.04)
+        assert peer.wait(lambda: "never arrive" in peer.statuses["clouds"][1], 5.0), peer.statuses
+        assert "FASTRTPS_DEFAULT_PROFILES_FILE" in peer.statuses["clouds"][1]
+        assert "clock" in peer.statuses["latency"][1]  # stamps of 2001
+        peer.wait(lambda: False, 1.5)
+        assert process.log.count("never arrive") == 1
     finally:
         process.stop()
         peer.close()

@@ -18,7 +18,7 @@ def test_memory_stays_flat(quick_student_file):
     soak = run(quick_student_file, SECONDS, 20.0)
     assert soak.received > 0
     assert soak.clouds["failed"] == "0"
-    assert soak.growth < 20, soak.megabytes  # two clouds and their outputs are 15 MB
+    assert soak.growth < 30, soak.megabytes  # two clouds and their outputs are 20 MB
     assert soak.received <= int(soak.clouds["published"])
     arrived, dropped = int(soak.clouds["received"]), int(soak.clouds["dropped for a newer cloud"])
     assert arrived - dropped - int(soak.clouds["published"]) <= 2  # one in work, one waiting
