@@ -18,7 +18,7 @@ EXTRAS = {
     "ros": ["ros-jazzy-rclpy[fastrtps]"] + [f"ros-jazzy-{name}" for name in ROS_MESSAGES],
     "onnx": ["onnxruntime>=1.18"],
     "tensorrt": ["tensorrt>=10"],
-    "tensorrt-rtx": ["tensorrt_rtx_cu13_libs==1.7.1", "tensorrt_rtx_cu13_bindings==1.7.1"],
+    "tensorrt-rtx": ["tensorrt_rtx_cu13_libs==1.7.1.*", "tensorrt_rtx_cu13_bindings==1.7.1.*"],
     "train": [
         "embreex>=4.4,<5; platform_machine == 'x86_64'",
         "jsonargparse>=4.40",

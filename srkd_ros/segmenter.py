@@ -98,15 +98,12 @@ class Segmenter:
 
     def warm_up(self, points: int = 120_000) -> None:
         """Label a made-up cloud, so that the first real one does not pay for allocations and kernel selection."""
-        generator = np.random.default_rng(0)
-        reach = min(self.manifest.preprocessing.max_range, 50.0)
-        xyz = generator.uniform((-reach, -reach, -2), (reach, reach, 4), (points, 3)).astype(np.float32)
-        ring = np.linspace(0, points - 1, max(points // 3, 1), dtype=np.int64)  # a third on a plane, as ground is
-        xyz[ring, 2] = -1.7
+        xyz = _room(points, min(self.manifest.preprocessing.max_range, 50.0))
+        zeros = np.zeros(len(xyz), np.float32)
         scale = self._intensity
         self._intensity = IntensityScale(1.0)
         try:
-            self(xyz, np.zeros(points, np.float32))
+            self(xyz, zeros, dict.fromkeys(self.manifest.preprocessing.features, zeros))
         finally:
             self._intensity = scale
 
@@ -182,6 +179,20 @@ class Segmenter:
         if not array.flags.writeable:  # torch warns about read-only memory; a message's buffer often is
             array = array.copy()
         return torch.from_numpy(array).to(self.device)
+
+
+def _room(points: int, reach: float) -> np.ndarray:
+    """About `points` points float32 [N, 3] of 64 beams on ground and walls: as many voxels a level as a scan has."""
+    columns = max(points // 64, 1)
+    generator = np.random.default_rng(0)
+    elevation = np.linspace(-0.4, 0.25, 64)[:, None]
+    azimuth = np.linspace(0, 2 * np.pi, columns, endpoint=False)[None]
+    wall = generator.uniform(5, reach, 36)[(azimuth * 36 / (2 * np.pi)).astype(int)]
+    ground = 1.7 / np.maximum(-np.sin(elevation), 1e-3)
+    distance = np.minimum(wall, ground) + generator.normal(0, 0.02, (64, columns))
+    directions = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation))
+    axes = [np.broadcast_to(distance * direction, distance.shape) for direction in directions]
+    return np.stack(axes, -1).reshape(-1, 3).astype(np.float32)
 
 
 class _Clock:
