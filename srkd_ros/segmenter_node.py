@@ -207,14 +207,11 @@ class SegmenterNode(LifecycleNode):
     # Clouds ----------------------------------------------------------------------------------------------------------
 
     def _on_cloud(self, message: PointCloud2) -> None:
-        worker, work = self._worker, self.work
-        if worker is None or work is None:
+        worker = self._worker
+        if worker is None:
             return
         now = time.perf_counter()
-        if self.tally.arrived(message, now):
-            self.get_logger().info(f"another stream: frame {self.tally.frame!r}, fields {', '.join(self.tally.fields)}")
-            work.monitor.clear()
-            work.segmenter.reset_stream()
+        self.tally.arrived(message, now)
         before = worker.dropped
         worker.put(Arrival(message, now))
         if worker.dropped > before:
@@ -228,6 +225,7 @@ class SegmenterNode(LifecycleNode):
         if not segmented and not filtered:
             tally.idle += 1
             return
+        self._follow_stream(work, tally, tuple(f.name for f in message.fields))
         start = time.perf_counter()
         to_target = self._target.pose(message.header) if self._target is not None else None
         labelled = work.label(message, to_target)
@@ -248,8 +246,17 @@ class SegmenterNode(LifecycleNode):
         tally.latencies.add(timings)
         tally.points, tally.voxels = len(labelled.labels), labelled.voxels
         tally.unlabelled = float((labelled.labels == 255).mean()) if len(labelled.labels) else 0.0
-        tally.intensity_field = labelled.intensity_field
+        if len(labelled.labels):
+            tally.intensity_field = labelled.intensity_field
         tally.published.tick(end)
+
+    def _follow_stream(self, work: Any, tally: Tally, fields: tuple[str, ...]) -> None:
+        """Another layout is another sensor: what was found out about the stream no longer holds."""
+        if tally.fields and fields != tally.fields:
+            self.get_logger().info(f"another stream, fields {', '.join(fields)}", throttle_duration_sec=QUIET)
+            work.monitor.clear()
+            work.segmenter.reset_stream()
+        tally.fields = fields
 
     def _process_failed(self, error: Exception) -> None:
         """A cloud could not be labelled: say so, and go on with the next."""

@@ -42,13 +42,9 @@ class Tally:
     voxels: int = 0
     unlabelled: float = 0.0  # share of the last cloud
 
-    def arrived(self, message: Any, now: float) -> bool:
-        """Count a message; True if another stream begins with it: other frame or other fields."""
+    def arrived(self, message: Any, now: float) -> None:
+        """Count a message."""
         self.received.tick(now)
         stamp = message.header.stamp
         self.loss.add(stamp.sec * 10**9 + stamp.nanosec)
-        names = tuple(f.name for f in message.fields)
-        frame = message.header.frame_id
-        changed = bool(self.fields) and (names, frame) != (self.fields, self.frame)
-        self.fields, self.frame = names, frame
-        return changed
+        self.frame = message.header.frame_id

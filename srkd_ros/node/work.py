@@ -71,7 +71,8 @@ class Work:
 
         start = time.perf_counter()
         scale = segmenter.resolved_intensity_scale or 1.0
-        self.monitor.add(xyz, cloud.intensity, scale)
+        if len(xyz):
+            self.monitor.add(xyz, cloud.intensity, scale)
         labels = result.labels
         if settings.min_confidence > 0:
             labels = np.where(result.confidence < settings.min_confidence, np.uint8(UNLABELLED), labels)
