@@ -57,7 +57,8 @@ def test_wrong_scale(full, used, advice):
 def test_unusual_scale_gets_a_number():
     xyz, intensity = street()
     (found,) = look(xyz, intensity * 4096, scale=65535)
-    advice = float(found.text.rpartition(":=")[2])
+    advice = float(found.text.rpartition(":=")[2].partition(",")[0])
+    assert "intensity_field" in found.text
     assert look(xyz, intensity * 4096, scale=advice) == []
 
 
@@ -104,3 +105,14 @@ def test_student_without_statistics():
     xyz, intensity = street()
     bare = Manifest(preset("nano"), LabelSet.load("semantickitti"))
     assert look(xyz, intensity * 255, manifest=bare) == []
+
+
+def test_real_scans_upright_and_hanging(shared_data):
+    """HDL-32E on a car roof, 1.8 m above the ground; the statistics are those of the synthetic street."""
+    points = np.fromfile(shared_data / "nuscenes" / "lidar_top.pcd.bin", np.float32).reshape(-1, 5)
+    xyz, intensity = points[:, :3], points[:, 3]
+    assert look(xyz, intensity, scale=255) == []
+    hanging = look(from_rpy(np.pi, 0, 0)(xyz), intensity, scale=255)
+    assert [f.parameter for f in hanging] == ["sensor_rpy"]
+    (raw,) = look(xyz, intensity, scale=1.0)
+    assert raw.text.endswith("intensity_scale:=255")

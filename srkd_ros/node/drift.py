@@ -22,7 +22,7 @@ FULL_SCALES = (1.0, 255.0, 65535.0)
 INTENSITY_FACTOR = 4.0  # sensors differ by a factor of two or three in the same scale; a wrong scale by 10 and more
 RANGE_FACTOR = 3.0
 HEIGHT_SHIFT = 0.7  # metres
-FLIP_MARGIN = 1.0  # metres
+SKEW = 0.4
 IN_RANGE_SHARE = 0.1
 
 
@@ -168,10 +168,15 @@ def _intensity(
     if 1 / INTENSITY_FACTOR <= ratio <= INTENSITY_FACTOR:
         return []
     suggestion = suggest_scale(live["0.99"] * (scale or 1), trained["0.99"])
+    doubt = (
+        ""
+        if suggestion in FULL_SCALES
+        else f", or intensity_field if {field!r} is not the intensity (others: {others})"
+    )
     return [
         Finding(
             f"intensity after scaling by {scale or 1:g} reaches {live['0.99']:.3g} (99 %), in training "
-            f"{trained['0.99']:.3g}: set intensity_scale:={suggestion:g}",
+            f"{trained['0.99']:.3g}: set intensity_scale:={suggestion:g}{'' if suggestion in FULL_SCALES else doubt}",
             "intensity_scale",
         )
     ]
@@ -187,9 +192,9 @@ def suggest_scale(raw: float, trained: float) -> float:
 
 
 def _height(live: dict[str, float], trained: dict[str, float]) -> list[Finding]:
-    flipped = {"0.01": -live["0.99"], "0.5": -live["0.5"], "0.99": -live["0.01"]}
-    upright_error, flipped_error = _distance(live, trained), _distance(flipped, trained)
-    if upright_error > flipped_error + FLIP_MARGIN and upright_error > 2 * flipped_error:
+    # The ground is many points near one end of z, what stands on it few up to the other: hanging, the ends swap.
+    nearer_flipped = abs(-live["0.5"] - trained["0.5"]) < abs(live["0.5"] - trained["0.5"])
+    if nearer_flipped and _skew(trained) > SKEW and _skew(live) < -SKEW:
         return [
             Finding(
                 f"the sensor seems to hang upside down (1 % to 99 % of z: {live['0.01']:.1f} to {live['0.99']:.1f} m, "
@@ -227,5 +232,6 @@ def _complete(values: dict[str, float]) -> bool:
     return all(q in values and math.isfinite(values[q]) for q in QUANTILES)
 
 
-def _distance(a: dict[str, float], b: dict[str, float]) -> float:
-    return sum(abs(a[q] - b[q]) for q in QUANTILES)
+def _skew(z: dict[str, float]) -> float:
+    """Positive where the upper tail is the longer one; 0.4 stands for a factor of 1.5."""
+    return math.log(max(z["0.99"] - z["0.5"], 1e-3) / max(z["0.5"] - z["0.01"], 1e-3))
