@@ -25,7 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 
-from srkd_ros.errors import CloudError, ConfigError, SrkdError
+from srkd_ros.errors import CloudError, ConfigError, MissingPackageError, SrkdError
 from srkd_ros.node import label_info, settings
 from srkd_ros.node.descriptors import descriptor
 from srkd_ros.node.newest import NewestWorker, in_background
@@ -157,10 +157,15 @@ class SegmenterNode(LifecycleNode):
         return publisher
 
     def _load(self, path: Path, chosen: settings.Settings) -> Any:
-        import torch
+        try:
+            import torch
 
-        from srkd_ros.node.work import load
-
+            from srkd_ros.node.work import load
+        except ImportError as error:  # typically the system's Python, which built the package, and torch in another
+            raise MissingPackageError(
+                f"{error.name} is not installed for {sys.executable}: install it there, or build the package with the "
+                "Python that has it (python -m colcon build)"
+            ) from error
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(settings.thread_count(self.get_parameter("threads").value, cores))
         runtime, device = self.get_parameter("runtime").value, self.get_parameter("device").value

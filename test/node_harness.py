@@ -67,7 +67,9 @@ class NodeProcess:
 class Peer:
     """A node in the test's process: publishes clouds, keeps what comes back, calls the node's services."""
 
-    def __init__(self, node: str = "segmenter", inputs: str = "points", best_effort: bool = False) -> None:
+    def __init__(
+        self, node: str = "segmenter", inputs: str = "points", best_effort: bool = False, listen: bool = True
+    ) -> None:
         self.name = node
         self.node = rclpy.create_node(f"peer_of_{node}")
         self.segmented: list[PointCloud2] = []
@@ -76,7 +78,8 @@ class Peer:
         self.statuses: dict[str, tuple[bytes, str, dict[str, str]]] = {}
         reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         self.points = self.node.create_publisher(PointCloud2, inputs, QoSProfile(depth=10, reliability=reliability))
-        self._segmented = self.node.create_subscription(PointCloud2, "segmented", self.segmented.append, 20)
+        if listen:
+            self.node.create_subscription(PointCloud2, "segmented", self.segmented.append, 20)
         self._filtered = None
         self.node.create_subscription(MESSAGE_TYPE, "label_info", self.label_info.append, LATCHED)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)

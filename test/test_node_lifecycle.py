@@ -156,6 +156,24 @@ def test_reliability_set_by_the_user_is_explained(tmp_path, quick_student_file):
         peer.close()
 
 
+def test_nothing_is_computed_for_nobody(tmp_path, quick_student_file):
+    process, peer = start(tmp_path / "log.txt", quick_student_file, listen=False)
+    try:
+        for _ in range(3):
+            peer.send(street())
+            time.sleep(0.2)
+        assert peer.wait(lambda: peer.statuses["clouds"][2]["not labelled for want of a subscriber"] == "3", 5.0)
+        assert peer.statuses["clouds"][2]["published"] == "0"
+        assert peer.statuses["clouds"][0] == b"\x00"
+        peer.want_filtered()  # a subscriber that comes later is served
+        assert peer.wait(lambda: peer.node.count_subscribers("filtered") == 1)
+        assert peer.wait(lambda: peer.send(street()) and peer.wait(lambda: peer.filtered, 0.5), 5.0)
+        assert peer.filtered[-1].width == street().width
+    finally:
+        process.stop()
+        peer.close()
+
+
 def test_says_where_the_clouds_are(tmp_path, quick_student_file):
     process, peer = start(tmp_path / "log.txt", quick_student_file, inputs="lidar/points", matched=False)
     try:
