@@ -137,7 +137,7 @@ def draw(models: dict[str, Path], data: Path, folder: Path) -> Path:
     dataset = open_dataset("semantic_kitti", data, "val")
     scan = dataset[len(dataset) // 2]
     assert scan.labels is not None
-    half = birdseye.extent(scan.xyz)
+    half = min(birdseye.extent(scan.xyz), 35.0)  # metres; what is farther is too thin to judge by eye
     palette = dataset.labels.palette
     figure, axes = plt.subplots(2, len(models) + 1, figsize=(4 * len(models) + 4, 8.2), layout="constrained")
     axes[0, 0].imshow(birdseye.draw(scan.xyz, birdseye.by_class(scan.labels, palette), half))
