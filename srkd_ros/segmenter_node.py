@@ -63,6 +63,8 @@ class SegmenterNode(LifecycleNode):
             self.declare_parameter(name, parameter.default, descriptor(parameter))
         self._given_model = self.get_parameter("model").value  # by whoever started the node, so any path goes
         settings.check(self._values())
+        for line in settings.unknown_names(getattr(self, "_parameter_overrides", ())):
+            self.get_logger().warning(line)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
         self._watch = Watch(self)
@@ -108,7 +110,7 @@ class SegmenterNode(LifecycleNode):
             return FAILURE
         except Exception as error:
             self.tally.last_error = one_line(error)
-            self.get_logger().error(f"{goal}: {one_line(error)}")
+            self.get_logger().error(f"cannot become {goal}: {one_line(error)}")
             return TransitionCallbackReturn.ERROR
         self.state = goal
         return SUCCESS
@@ -337,6 +339,11 @@ def _out_of_memory(error: Exception) -> bool:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit status 0, or 2 with one line if it cannot start."""
+    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+        print(f"{__doc__}\nParameters, with defaults (docs/node.md tells more):")
+        for name, parameter in settings.PARAMETERS.items():
+            print(f"  {name:18} {parameter.default!r:18} {parameter.description}")
+        return 0
     from srkd_ros.node.process import run
 
     return run(SegmenterNode, args)

@@ -187,6 +187,7 @@ def test_mounting_height():
 
 def test_settings_are_checked():
     assert settings.check(DEFAULTS).filter_classes == ()
+    assert settings.check({**DEFAULTS, "filter_classes": None}).filter_classes == ()
     good = settings.check(
         {**DEFAULTS, "intensity_scale": 255, "filter_classes": "car, person", "sensor_rpy": [3.14, 0, 0]}
     )
@@ -208,6 +209,14 @@ def test_settings_are_checked():
     assert all(p.description.endswith(".") for p in settings.PARAMETERS.values())
     assert [settings.thread_count(0, c) for c in (1, 2, 4, 12)] == [1, 2, 3, 11]
     assert settings.thread_count(2, 12) == 2
+
+
+def test_misspelt_parameters_are_named():
+    given = ["model", "modle", "use_sim_time", "qos_overrides./points.subscription.depth", "colour"]
+    assert settings.unknown_names(given) == [
+        "unknown parameter 'colour' is ignored",
+        "unknown parameter 'modle' is ignored; did you mean 'model'?",
+    ]
 
 
 def test_models_by_name_stay_inside_their_folder(tmp_path):

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,16 @@ def check(values: Mapping[str, Any]) -> Settings:
     )
 
 
+def unknown_names(given: Iterable[str]) -> list[str]:
+    """A line for each given parameter that the node does not have; ROS ignores it without a word."""
+    lines = []
+    for name in sorted(given):
+        if name not in PARAMETERS and name != "use_sim_time" and not name.startswith("qos_overrides."):
+            near = difflib.get_close_matches(name, PARAMETERS, 1)
+            lines.append(f"unknown parameter {name!r} is ignored" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return lines
+
+
 def resolve_model(name: str, model_dir: Path | None) -> Path:
     """Path of a model named over the network: inside `model_dir`, of a portable format; ModelError otherwise.
 
@@ -172,6 +183,8 @@ def _scale(value: Any) -> str | float:
 
 
 def _names(value: Any) -> tuple[str, ...]:
+    if value is None:  # what ROS makes of an empty list
+        return ()
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
