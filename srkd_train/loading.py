@@ -40,6 +40,7 @@ class Source(Dataset):
     ) -> None:
         self.datasets = list(datasets)
         self.on_corrupt = on_corrupt
+        self._skipped: dict[tuple[int, int], int] = {}  # scan to how often, of this process
         first = len(datasets[0])
         chosen = evenly_spread(first, min(limit, first) if limit else first)
         labelled = chosen[evenly_spread(len(chosen), max(1, round(label_share * len(chosen))))] if label_share else []
@@ -69,7 +70,10 @@ class Source(Dataset):
             except DataError as error:
                 if self.on_corrupt == "refuse":
                     raise
-                Console(stderr=True).print(f"skipped: {error}", highlight=False)
+                self._skipped[number, place] = self._skipped.get((number, place), 0) + 1
+                if self._skipped[number, place] == 1:  # once, not once an epoch
+                    line = f"skipped, {len(self._skipped)} so far: {error}"
+                    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
                 continue
             if not labelled:
                 scan.labels = np.full(len(scan.xyz), UNLABELLED, np.uint8)

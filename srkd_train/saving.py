@@ -23,6 +23,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from srkd_ros import student
 from srkd_ros.errors import DataError
 from srkd_ros.metrics import summary
+from srkd_ros.network import parameter_count
 from srkd_ros.student import InputStatistics
 from srkd_train.distiller import Supervised
 from srkd_train.loading import Source, evenly_spread
@@ -119,6 +120,7 @@ class BestStudent(Callback):
             provenance={
                 **module.manifest.provenance,
                 "steps": trainer.global_step,
+                "parameters": parameter_count(module.model),
                 "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "metrics": {
                     "miou": metrics["miou"],

@@ -60,13 +60,16 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
             f"{len(train_source)} training scans, {len(val_source) if val_source else 0} validation scans, "
             f"{-(-len(sampler) // config.trainer.accumulate)} steps"
         )
-    trainer.fit(
-        module,
+    loaders = (
         training_loader(train_source, sampler, config.data.workers),
         validation_loader(val_source, config.data.workers, rank, ranks) if val_source else None,
-        ckpt_path=checkpoint,
-        weights_only=True,
     )
+    try:
+        trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning makes an exit of Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     return output / "student.safetensors"
 
 
@@ -152,6 +155,16 @@ def _initialise(model: PointTransformer, file: str, labels: LabelSet) -> None:
     model.load_state_dict(tensors, strict=False)
 
 
+class _Progress(RichProgressBar):
+    """Without Lightning's epochs, of which a run has one, and without the number of the log."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        return {k.split("/")[-1]: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "training"
+
+
 def _trainer(config: TrainConfig, output: Path) -> pl.Trainer:
     t = config.trainer
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -164,7 +177,7 @@ def _trainer(config: TrainConfig, output: Path) -> pl.Trainer:
         BestStudent(output / "student.safetensors"),
         Checkpoints(output / "checkpoints", t.save_every),
         LearningRateMonitor("step"),
-        RichProgressBar(),
+        _Progress(),
     ]
     return pl.Trainer(
         accelerator="gpu" if cuda else "cpu",
