@@ -125,9 +125,7 @@ class SegmenterNode(LifecycleNode):
     def _configure(self, state: LifecycleState) -> None:
         values = self._values()
         chosen = settings.check(values)
-        path, folder = settings.start_model(self._given_model or values["model"], values["model_dir"])
-        if values["model"] != self._given_model:
-            path = settings.resolve_model(values["model"], folder)
+        path = settings.model_path(values["model"], self._given_model, values["model_dir"])
         if chosen.target_frame:
             self._target = TargetFrame(self, chosen.target_frame)
         self._worker = NewestWorker(self._process, self._process_failed, f"{self.get_name()} worker")
@@ -310,8 +308,7 @@ class SegmenterNode(LifecycleNode):
             if work is not None and settings.PARAMETERS[name].configured:
                 raise ConfigError(f"{name}: takes effect when the node is configured; clean it up first")
         if "model" in changed:
-            folder = settings.start_model(self._given_model, self.get_parameter("model_dir").value)[1]
-            path = settings.resolve_model(changed["model"], folder)
+            path = settings.model_path(changed["model"], self._given_model, self.get_parameter("model_dir").value)
             if work is not None:
                 work = in_background(lambda: self._load(path, chosen))
                 self.get_logger().info(f"{path.name} runs now instead of {self.work.segmenter.path.name}")

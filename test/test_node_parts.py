@@ -225,17 +225,22 @@ def test_models_by_name_stay_inside_their_folder(tmp_path):
     for path in (folder / "a.safetensors", folder / "deep/b.onnx", tmp_path / "c.onnx", folder / "d.engine"):
         path.write_bytes(b"")
     (folder / "link.onnx").symlink_to(tmp_path / "c.onnx")
-    assert settings.resolve_model("a.safetensors", folder) == folder / "a.safetensors"
-    assert settings.resolve_model("deep/b.onnx", folder) == folder / "deep/b.onnx"
-    for name in ("../c.onnx", str(tmp_path / "c.onnx"), str(folder / "a.safetensors"), "link.onnx", "d.engine", ""):
-        with pytest.raises(ModelError):
-            settings.resolve_model(name, folder)
+    given = str(folder / "a.safetensors")
+    for model_dir in ("", str(folder)):
+        assert settings.model_path("a.safetensors", given, model_dir) == folder / "a.safetensors"
+        assert settings.model_path("deep/b.onnx", given, model_dir) == folder / "deep/b.onnx"
+        assert settings.model_path(given, given, model_dir) == folder / "a.safetensors"  # the same file, written anew
+        for name in ("../c.onnx", str(tmp_path / "c.onnx"), str(folder / "deep/b.onnx"), "link.onnx", "d.engine", ""):
+            with pytest.raises(ModelError):
+                settings.model_path(name, given, model_dir)
     with pytest.raises(ModelError, match="model_dir"):
-        settings.resolve_model("a.safetensors", None)
-    assert settings.start_model("a.safetensors", str(folder)) == (folder / "a.safetensors", folder)
-    assert settings.start_model(str(tmp_path / "c.onnx"), "") == (tmp_path / "c.onnx", tmp_path)
+        settings.model_path("a.safetensors", "", "")
+    with pytest.raises(ModelError, match="model_dir"):
+        settings.model_path(given, "", "")
+    assert settings.model_path("a.safetensors", "", str(folder)) == folder / "a.safetensors"
+    assert settings.model_path("a.safetensors", "a.safetensors", str(folder)) == folder / "a.safetensors"
     with pytest.raises(ModelError, match="model:="):
-        settings.start_model("", "")
+        settings.model_path("", "", "")
 
 
 def test_transport_profile_is_only_a_default(monkeypatch):

@@ -127,13 +127,27 @@ def unknown_names(given: Iterable[str]) -> list[str]:
     return lines
 
 
-def resolve_model(name: str, model_dir: Path | None) -> Path:
-    """Path of a model named over the network: inside `model_dir`, of a portable format; ModelError otherwise.
+def model_path(value: str, given: str, model_dir: str) -> Path:
+    """The file that the parameter `model` means.
 
-    Engine files run what their maker compiled, so they are never taken by name; the runtime builds its own.
+    `given` is its value at start: whoever starts the node may name any path. Any other value came over the network and
+    is the name of a file inside `model_dir` (empty: the folder of `given`). ModelError if there is none.
     """
+    if not value:
+        raise ModelError("model: not set; start with -p model:=student.safetensors (with ros2 launch: model:=FILE)")
+    start = Path(given).expanduser()
+    folder = Path(model_dir).expanduser() if model_dir else start.parent if given else None
+    if value != given:
+        return _inside(value, folder)
+    if folder is not None and not start.is_absolute() and not start.is_file() and (folder / start).is_file():
+        return folder / start
+    return start
+
+
+def _inside(name: str, model_dir: Path | None) -> Path:
+    """Engine files run what their maker compiled, so they are never taken by name; the runtime builds its own."""
     if model_dir is None:
-        raise ModelError("model: no model_dir was given at start, so no other model can be loaded")
+        raise ModelError("model: no model_dir was given at start, so no model can be chosen by name")
     if Path(name).suffix not in MODEL_SUFFIXES:
         raise ModelError(f"model: {name!r} is neither a .safetensors nor an .onnx file")
     folder = model_dir.resolve()
@@ -144,19 +158,6 @@ def resolve_model(name: str, model_dir: Path | None) -> Path:
         there = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in MODEL_SUFFIXES)
         raise ModelError(f"model: no {name!r} in {model_dir}; there are {', '.join(there[:20]) or 'no models'}")
     return path
-
-
-def start_model(value: str, model_dir: str) -> tuple[Path, Path]:
-    """The model and the folder of its alternatives, as whoever starts the node names them: any path goes."""
-    if not value:
-        raise ModelError(
-            "model: not set; start with -p model:=student.safetensors (or model:=FILE for the launch file)"
-        )
-    path = Path(value).expanduser()
-    folder = Path(model_dir).expanduser() if model_dir else path.parent
-    if not path.is_absolute() and not path.is_file() and (folder / path).is_file():
-        path = folder / path
-    return path, folder
 
 
 def thread_count(setting: int, cores: int) -> int:
