@@ -182,7 +182,13 @@ def main(arguments: list[str]) -> int:
     console = Console(width=110)
     console.print(table)
     console.print(f"growth after the first quarter: {soak.growth:+.1f} MB")
-    for key in ("received", "published", "dropped for a newer cloud", "lost before this node (latest 100)", "failed"):
+    for key in (
+        "received",
+        "published",
+        "dropped for a newer cloud",
+        "lost before this node, as the middleware says",
+        "failed",
+    ):
         console.print(f"{key}: {soak.clouds.get(key)}", highlight=False)
     console.print(f"total p50/p95/p99 in ms: {soak.latency.get('total p50/p95/p99 [ms]')}", highlight=False)
     if given.json:

@@ -176,7 +176,7 @@ class SegmenterNode(LifecycleNode):
         self.tally = Tally()
         self.work.monitor.clear()
         self._publish_label_info()
-        self.subscription = CloudSubscription(self, "points", self._on_cloud, self._clouds_group)
+        self.subscription = CloudSubscription(self, "points", self._on_cloud, self._on_lost, self._clouds_group)
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._unsubscribe()
@@ -221,6 +221,11 @@ class SegmenterNode(LifecycleNode):
         worker.put(Arrival(message, now))
         if worker.dropped > before:
             self.tally.replaced.tick(now)
+
+    def _on_lost(self, count: int) -> None:
+        now = time.perf_counter()
+        for _ in range(min(count, 1000)):
+            self.tally.lost.tick(now)
 
     def _process(self, arrival: Arrival) -> None:
         """Label one cloud, in the worker's thread."""

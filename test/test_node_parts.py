@@ -16,6 +16,7 @@ from srkd_ros.node import settings, transport
 from srkd_ros.node.frames import Pose, from_quaternion, from_rpy, mounting, training_height
 from srkd_ros.node.newest import NewestWorker, in_background
 from srkd_ros.node.stream import Latencies, LossDetector, Rate, duration, stamp_latency
+from srkd_ros.node.tally import Tally
 from srkd_ros.student import InputStatistics, Manifest
 
 DEFAULTS = {name: p.default for name, p in settings.PARAMETERS.items()}
@@ -87,6 +88,14 @@ def test_percentiles():
     for i in range(1000):
         latencies.add({"total": float(i)})
     assert latencies.percentiles()["total"] == pytest.approx((949.5, 994.05, 998.01))
+
+
+def test_losses_that_the_middleware_reports():
+    tally = Tally()
+    assert tally.missing(0.0) == 0
+    for i in range(50):
+        (tally.received if i % 5 == 0 else tally.lost).tick(i * 0.1)
+    assert tally.missing(5.0) == pytest.approx(0.8, abs=0.05)
 
 
 def stream(count: int, hertz: float, keep, jitter: float = 0.0) -> LossDetector:

@@ -75,7 +75,10 @@ def cloud_status(tally: Tally, around: Surroundings, now: float) -> DiagnosticSt
         "not labelled for want of a subscriber": tally.idle,
         "malformed": tally.refused.total,
         "failed": tally.failed.total,
-        "lost before this node (latest 100)": "unknown" if loss is None else f"{loss.lost} of {loss.expected}",
+        "lost before this node, by the stamps (latest 100)": (
+            "unknown" if loss is None else f"{loss.lost} of {loss.expected}"
+        ),
+        "lost before this node, as the middleware says": tally.lost.total,
         "stream's period [ms]": "unknown" if loss is None else f"{loss.period * 1e3:.1f}",
         "points": tally.points,
         "voxels": tally.voxels,
@@ -92,8 +95,8 @@ def cloud_status(tally: Tally, around: Surroundings, now: float) -> DiagnosticSt
         level, message = DiagnosticStatus.ERROR, tally.last_error
     elif tally.refused.per_second(now) > 0:
         level, message = DiagnosticStatus.WARN, tally.last_error
-    elif loss is not None and loss.share > LOSS_SHARE:
-        level, message = DiagnosticStatus.WARN, lossy(loss.share, around.advice)
+    elif tally.missing(now) > LOSS_SHARE:
+        level, message = DiagnosticStatus.WARN, lossy(tally.missing(now), around.advice)
     elif tally.replaced.per_second(now) > 0.1 * received > 0:
         level = DiagnosticStatus.WARN
         message += ": slower than the sensor, older clouds are dropped; a smaller student or a GPU keeps up"
@@ -109,8 +112,8 @@ def silence(around: Surroundings, seconds: float) -> str:
 
 
 def lossy(share: float, advice: str) -> str:
-    """What the gaps in the stamps mean."""
-    return f"{share:.0%} of the clouds never arrive, by the gaps in their stamps: {advice}"
+    """What to do about clouds that were sent and never arrive."""
+    return f"{share:.0%} of the clouds never arrive: {advice}"
 
 
 def latency_status(tally: Tally) -> DiagnosticStatus:

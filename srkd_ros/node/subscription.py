@@ -35,10 +35,17 @@ class CloudSubscription:
     """
 
     def __init__(
-        self, node: Node, topic: str, callback: Callable[[PointCloud2], None], callback_group: CallbackGroup
+        self,
+        node: Node,
+        topic: str,
+        callback: Callable[[PointCloud2], None],
+        lost: Callable[[int], None],
+        callback_group: CallbackGroup,
     ) -> None:
+        """`lost(count)` hears of clouds that the middleware knows to have missed."""
         self._node = node
         self._callback = callback
+        self._lost = lost
         self._group = callback_group
         self.topic = node.resolve_topic_name(topic)
         self._lock = threading.RLock()  # several threads of an executor may find the same mismatch
@@ -99,7 +106,9 @@ class CloudSubscription:
             self._callback,
             QoSProfile(depth=1, reliability=ADAPTIVE),
             callback_group=self._group,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._incompatible),
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=self._incompatible, message_lost=self._message_lost
+            ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(callback=self._settle),
         )
 
@@ -109,6 +118,9 @@ class CloudSubscription:
             qos.reliability = self._best(self._offered())
         self._reliability = qos.reliability
         return SetParametersResult(successful=True)
+
+    def _message_lost(self, event: Any) -> None:
+        self._lost(event.total_count_change)
 
     def _incompatible(self, event: Any) -> None:
         about_reliability = int(event.last_policy_kind) == int(QoSPolicyKind.RELIABILITY)

@@ -31,7 +31,8 @@ class Tally:
     failed: Rate = field(default_factory=Rate)  # errors of ours, out of memory included
     idle: int = 0  # not labelled because nobody subscribes
     latencies: Latencies = field(default_factory=Latencies)
-    loss: LossDetector = field(default_factory=LossDetector)
+    loss: LossDetector = field(default_factory=LossDetector)  # as the stamps tell
+    lost: Rate = field(default_factory=Rate)  # as the middleware tells, where it does
     since: float = field(default_factory=time.perf_counter)
     last_error: str = ""
     stamp_note: str = ""  # why the latency from the stamp is unknown
@@ -41,6 +42,13 @@ class Tally:
     points: int = 0
     voxels: int = 0
     unlabelled: float = 0.0  # share of the last cloud
+
+    def missing(self, now: float) -> float:
+        """Share of the clouds that never arrived lately, by the stamps or by the middleware, whichever saw more."""
+        by_stamps = self.loss.result()
+        lost, received = self.lost.per_second(now), self.received.per_second(now)
+        by_middleware = lost / (lost + received) if lost else 0.0
+        return max(by_middleware, 0.0 if by_stamps is None else by_stamps.share)
 
     def arrived(self, message: Any, now: float) -> None:
         """Count a message."""

@@ -72,9 +72,8 @@ class Watch:
         return diagnostics.Surroundings(subscription.topic, publishers, candidates, subscription.problem, advice)
 
     def _explain(self, work: Any, tally: Tally, around: diagnostics.Surroundings, now: float) -> None:
-        loss = tally.loss.result()
-        if loss is not None and loss.share > diagnostics.LOSS_SHARE:
-            self._once("loss", diagnostics.lossy(loss.share, around.advice))
+        if (share := tally.missing(now)) > diagnostics.LOSS_SHARE and tally.received.total + tally.lost.total > 20:
+            self._once("loss", diagnostics.lossy(share, around.advice))
         if tally.received.total == 0 and now - tally.since > SILENCE:
             self._once("silence", diagnostics.silence(around, now - tally.since))
         if tally.published.total >= 10:
