@@ -20,7 +20,7 @@ from srkd_ros.errors import SrkdError
 from srkd_ros.replay import results
 from srkd_ros.resources import find
 
-SEQUENCES, SCANS, COLUMNS = 12, 12, 512  # streets to learn from; a quarter of the towns is held out
+SEQUENCES, SCANS, COLUMNS = 12, 16, 512  # streets to learn from; a quarter of the towns is held out
 DRIVE_SCANS, DRIVE_SEED = 60, 1000  # the bag: a town that no training has seen, at 10 Hz
 PERCENTILES = ("p50", "p95", "p99")
 console = Console()
