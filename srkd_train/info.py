@@ -55,7 +55,8 @@ def print_description(about: dict[str, Any], console: Console) -> None:
     for key in ("encoder_channels", "encoder_depths", "decoder_channels", "decoder_depths", "patch_size"):
         table.add_row(key, str(network[key]))
     for key, value in _flat(about["provenance"]).items():
-        table.add_row(key, str(value))
+        if not key.startswith("losses ") or key.endswith(" weight") or key.count(" ") == 1:  # the rest is in --json
+            table.add_row(key, str(value))
     console.print(table)
     labels = Table(title=f"label set {about['labels']['name']}", title_justify="left")
     for column in ("id", "class", "colour", "raw ids"):

@@ -264,7 +264,7 @@ def _provenance(config: TrainConfig, source: Source, teacher: Teacher | CachedTe
         "git": git_revision(),
         "dataset": {
             "kind": config.data.kind,
-            "root": config.data.root,
+            "root": Path(config.data.root).name,  # no paths of this machine in a file that travels
             "split": config.data.train,
             "scans": len(source),
             "label_share": config.data.label_share,
