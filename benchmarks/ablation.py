@@ -177,8 +177,8 @@ def table(rows: list[dict[str, Any]], shares: list[float], seconds: float) -> st
         other = f"{sensor[0]:.1f}" if sensor[2] else ""
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {other} | {spent:.0f} s |")
     alone, full = (_mean(rows, v, 1.0, "towns")[0] for v in ("student", "full"))
-    if np.isfinite(alone) and np.isfinite(full):
-        lead = 100 * teacher["towns"] - alone
+    lead = 100 * teacher["towns"] - alone
+    if np.isfinite(full) and lead > 0:
         lines += [
             "",
             f"Of the teacher's lead of {lead:.1f} points, full SRKD closes {100 * (full - alone) / lead:.0f} %.",

@@ -194,4 +194,6 @@ class Distiller(Supervised):
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
         terms = super().terms(out, batch)
+        if not self.distillation.active:
+            return terms
         return {**terms, **self.distillation(out, self.teacher(batch), batch)}

@@ -58,6 +58,13 @@ class DistillationTerms(nn.Module):
             {str(stage): nn.Linear(student_widths[stage], teacher_widths[stage]) for stage in sorted(adapted)}
         )
 
+    @property
+    def active(self) -> bool:
+        """Whether any term has a weight: without one the teacher need not run."""
+        c = self.config
+        terms = (c.kl, c.point_affinity, c.voxel_affinity, c.channel, c.cross_sample, c.feature)
+        return any(term.weight for term in terms)
+
     def _check_stages(self, available: int) -> None:
         from srkd_ros.errors import ConfigError
 

@@ -142,6 +142,13 @@ def test_a_term_of_weight_zero_is_not_computed(teacher: Path, tmp_path: Path):
     assert not any(term in header for term in ("affinity", "channel", "cross_sample", "feature"))
 
 
+def test_without_any_weight_the_teacher_does_not_run(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    c = config(DistillConfig, tmp_path / "run", steps=2, kl=0.0)
+    c.teacher.file = str(teacher)
+    monkeypatch.setattr("srkd_train.teacher.Teacher.__call__", lambda *_: pytest.fail("the teacher ran"))
+    train(c, sources())
+
+
 def test_a_cached_teacher_says_the_same_and_runs_once_a_scan(teacher: Path, tmp_path: Path):
     losses = []
     for name, cache in (("live", ""), ("filling", "cache"), ("reading", "cache")):
