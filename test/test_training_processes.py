@@ -146,11 +146,10 @@ def test_cross_sample_relations_reach_over_processes(tmp_path: Path):
     script = tmp_path / "ranks.py"
     script.write_text(_GATHER)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    port = str(20000 + os.getpid() % 20000)
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script)],
-            env={**environment, "RANK": str(r), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            [sys.executable, str(script), str(r), (tmp_path / "meeting").as_uri()],
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -162,12 +161,12 @@ def test_cross_sample_relations_reach_over_processes(tmp_path: Path):
 
 
 _GATHER = """
-import torch, torch.distributed as dist
+import sys, torch, torch.distributed as dist
 from srkd_train.losses import cross_sample
 from srkd_train.ranks import equal_share, gather_scans
 
-dist.init_process_group("gloo")
-rank = dist.get_rank()
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method=sys.argv[2], rank=rank, world_size=2)
 g = torch.Generator().manual_seed(0)
 s, t = torch.randn(3, 6, 4, generator=g), torch.randn(3, 6, 5, generator=g)
 whole = s.clone().requires_grad_()
