@@ -3,7 +3,12 @@
 
 """Real-time LiDAR semantic segmentation with distilled point transformers: the robot's half."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Before torch is imported. Its OpenMP threads spin while they wait for each other; on cores that others use too (a
+# driver, a loader process) they stall: measured with two threads on two busy cores, 0.6 s for a cloud became 4 to 30.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from srkd_ros.segmenter import Segmentation, Segmenter

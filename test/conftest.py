@@ -3,17 +3,21 @@
 
 """Fixtures shared by all tests: the folder of real scans, and ROS settings that keep tests on this machine."""
 
+import importlib
 import os
 from pathlib import Path
 
 import pytest
-import torch
-
-torch.set_num_threads(1)  # tests start processes of their own; threads that wait for a core make all of them crawl
 
 # Before rclpy is imported anywhere: no test talks beyond the loopback, nor with another run on the same machine.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
+
+
+def pytest_configure() -> None:
+    """One torch thread: tests start processes of their own, and threads that wait for a core make all of them crawl."""
+    importlib.import_module("srkd_ros")  # sets OpenMP's way of waiting, which torch reads as it is imported
+    importlib.import_module("torch").set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def student_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student file with the real nano network and random weights: for what does not depend on good labels."""
+    import torch
+
     from srkd_ros import student
     from srkd_ros.labels import LabelSet
     from srkd_ros.network import PointTransformer, preset

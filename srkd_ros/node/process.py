@@ -50,9 +50,6 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     os.environ.update(profile_environment())
-    # Before torch is imported. A robot's cores are shared: threads that spin at OpenMP's barriers, its default, stall
-    # each other there; measured with two threads on two busy cores, 4 to 30 s for a cloud instead of 0.6.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node(startup_failed=startup_failed)
