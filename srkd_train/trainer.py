@@ -22,7 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 from srkd_ros import student
 from srkd_ros.errors import ConfigError, DataError
 from srkd_ros.labels import LabelSet
-from srkd_ros.network import PointTransformer, parameter_count
+from srkd_ros.network import PointTransformer, parameter_count, spconv_backend
 from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
@@ -45,6 +45,7 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
     checkpoint = _checkpoint(config, output)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    spconv_backend.enable(config.trainer.convolution == "spconv")
     torch.set_float32_matmul_precision("high")
     train_source, val_source = sources or open_sources(config.data)
 

@@ -140,6 +140,16 @@ def test_what_is_wrong_is_one_line_and_status_2(
     assert line in printed
 
 
+def test_missing_spconv_names_the_extra(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("spconv", "spconv.pytorch"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    arguments = ["teacher", "--config", str(recipe), "--output", str(tmp_path), "--trainer.convolution", "spconv"]
+    assert main(arguments) == 2
+    assert "pip install 'srkd_ros[cu126]'" in capsys.readouterr().err
+
+
 def test_unknown_keys_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("losses:\n  kl:\n    wight: 3\n")
