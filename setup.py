@@ -21,13 +21,12 @@ EXTRAS = {
     "tensorrt-rtx": ["tensorrt_rtx_cu13_libs==1.7.1.*", "tensorrt_rtx_cu13_bindings==1.7.1.*"],
     "train": [
         "embreex>=4.4,<5; platform_machine == 'x86_64'",
-        "jsonargparse>=4.40",
-        "lightning>=2.4,<3",
+        "jsonargparse>=4.49",
+        "lightning>=2.6,<3",
         "onnx>=1.16",
         "onnxscript>=0.5",
         "tensorboard>=2.15",
         "torch>=2.7",
-        "torchmetrics>=1.4",
     ],
     # spconv has wheels for x86-64 alone; the robot never needs it.
     "cu120": ["spconv-cu120==2.3.6; python_version < '3.12'"],

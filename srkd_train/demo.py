@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from srkd_ros.replay import results
 from srkd_ros.resources import find
 
 SEQUENCES, SCANS, COLUMNS = 12, 16, 512  # streets to learn from; a quarter of the towns is held out
-DRIVE_SCANS, DRIVE_SEED = 60, 1000  # the bag: a town that no training has seen, at 10 Hz
+DRIVE_SCANS, DRIVE_SEED = 50, 1000  # the bag: a town that no training has seen, at 10 Hz
 PERCENTILES = ("p50", "p95", "p99")
 console = Console()
 
@@ -55,19 +56,20 @@ def whole_way(root: Path, steps: int) -> Path:
 
     folder = results.new_folder(root)
     seconds: dict[str, float] = {}
-    with stage("1/6  Simulate streets", seconds):
+    with stage("1/5  Simulate streets", seconds):
         streets = synthesize(folder / "streets", SEQUENCES, SCANS, "os1-64", columns=COLUMNS)
         drive = synthesize(folder / "drive", 1, DRIVE_SCANS, "os1-64", DRIVE_SEED, bag=True, columns=COLUMNS)
-    with stage("2/6  Train a teacher", seconds):
-        teacher = train("teacher", "synthetic-teacher", streets, folder / "teacher", steps)
-    with stage("3/6  Train the student alone", seconds):
-        plain = train("teacher", "synthetic-student", streets, folder / "student-before", steps)
-    with stage("4/6  Distil the student", seconds):
-        distil = ["--teacher", str(teacher)]
-        student = train("distill", "synthetic-distill", streets, folder / "student-distilled", steps, distil)
-    with stage("5/6  Compare on held-out towns", seconds):
+    recipes = {name: folder / name for name in ("teacher", "student-before", "student-distilled")}
+    alone = beside("teacher", "synthetic-student", streets, recipes["student-before"], steps)
+    with stage("2/5  Train a teacher, and the student alone beside it", seconds), alone as plain:
+        teacher = train("teacher", "synthetic-teacher", streets, recipes["teacher"], steps, 1)
+        console.print("waiting for the student beside it", style="dim")
+    with stage("3/5  Distil the student", seconds):
+        more = ["--teacher", str(teacher)]
+        student = train("distill", "synthetic-distill", streets, recipes["student-distilled"], steps, 2, more)
+    with stage("4/5  Compare on held-out towns", seconds):
         scores = compare({"before": plain, "distilled": student, "teacher": teacher}, streets)
-    with stage("6/6  Play a bag through the live node", seconds):
+    with stage("5/5  Play a bag through the live node", seconds):
         sequence = drive / "sequences" / "00"
         measured = live(sequence / "bag", student, folder / "live", ["--truth", str(sequence / "bag_labels")])
     pictures = draw({"before": plain, "distilled": student, "teacher": teacher}, streets, folder)
@@ -92,17 +94,37 @@ def stage(title: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[title.split("  ")[1]] = round(time.monotonic() - start, 1)
 
 
-def train(command: str, recipe: str, data: Path, output: Path, steps: int, more: Sequence[str] = ()) -> Path:
-    """One `srkd-train` training by its shipped recipe; returns the student file."""
+def training(command: str, recipe: str, data: Path, output: Path, steps: int, threads: int) -> list[str]:
+    """Arguments of `srkd-train` for a shipped recipe."""
+    arguments = [command, "--config", str(find(f"config/train/{recipe}.yaml")), "--data.root", str(data)]
+    arguments += ["--output", str(output), "--trainer.threads", str(threads)]
+    return arguments + (["--trainer.max_steps", str(steps)] if steps else [])
+
+
+def train(
+    command: str, recipe: str, data: Path, output: Path, steps: int, threads: int, more: Sequence[str] = ()
+) -> Path:
+    """One `srkd-train` training; returns the student file."""
     from srkd_train import cli
 
-    arguments = [command, "--config", str(find(f"config/train/{recipe}.yaml")), *more]
-    arguments += ["--data.root", str(data), "--output", str(output)]
-    if steps:
-        arguments += ["--trainer.max_steps", str(steps)]
-    if status := cli.main(arguments):
+    if status := cli.main([*training(command, recipe, data, output, steps, threads), *more]):
         sys.exit(status)
     return output / "student.safetensors"
+
+
+@contextmanager
+def beside(command: str, recipe: str, data: Path, output: Path, steps: int) -> Iterator[Path]:
+    """A training in a process of its own, on the other core, while the block runs; waits for it at the end."""
+    output.mkdir(parents=True, exist_ok=True)
+    arguments = training(command, recipe, data, output, steps, 1)
+    with open(output / "train.log", "w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "srkd_train.cli", *arguments], stdout=log, stderr=log)
+    try:
+        yield output / "student.safetensors"
+        if process.wait():
+            raise SrkdError(f"{recipe} failed: see {output / 'train.log'}")
+    finally:
+        process.kill()
 
 
 def compare(models: dict[str, Path], data: Path) -> dict[str, Any]:
