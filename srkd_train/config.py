@@ -106,7 +106,7 @@ class TrainerConfig:
     batch_norm_momentum: float = 0.01  # PTv3's, for long runs; a few hundred steps want 0.1
     sync_batch_norm: bool = False  # one normalisation over all GPUs
     threads: int = 0  # of torch on CPU; 0: torch's choice
-    convolution: Literal["own", "spconv"] = "own"  # kernels of sparse convolution; spconv's need the cu120 or cu126 extra
+    convolution: Literal["own", "spconv"] = "own"  # kernels; spconv's need the cu120 or cu126 extra
     validate_every: int = 1  # epochs
     save_every: int = 200  # optimiser steps between checkpoints to resume from
     log_every: int = 10  # optimiser steps
