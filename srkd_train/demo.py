@@ -66,7 +66,7 @@ def whole_way(root: Path, steps: int) -> Path:
         console.print("waiting for the student beside it", style="dim")
     with stage("3/5  Distil the student", seconds):
         more = ["--teacher", str(teacher)]
-        student = train("distill", "synthetic-distill", streets, recipes["student-distilled"], steps, 2, more)
+        student = train("distill", "synthetic-distill", streets, recipes["student-distilled"], steps, 1, more)
     with stage("4/5  Compare on held-out towns", seconds):
         scores = compare({"before": plain, "distilled": student, "teacher": teacher}, streets)
     with stage("5/5  Play a bag through the live node", seconds):
