@@ -6,9 +6,11 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-# Before torch is imported. Its OpenMP threads spin while they wait for each other; on cores that others use too (a
-# driver, a loader process) they stall: measured with two threads on two busy cores, 0.6 s for a cloud became 4 to 30.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch is imported. Its OpenMP threads spin for milliseconds while they wait for each other. On cores that others
+# use too (a driver, a loader process) that stalls them: seconds for a cloud. Sleeping at once costs a wake-up at each of
+# hundreds of small operations. Spinning briefly is as fast on idle cores and bearable on busy ones (docs/node.md).
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 if TYPE_CHECKING:
     from srkd_ros.segmenter import Segmentation, Segmenter

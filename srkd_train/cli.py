@@ -61,8 +61,6 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of the console script: exit status 0, 1 for a full disk and the like, 2 for wrong input, 130 if stopped."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Before torch is imported: threads that spin at OpenMP's barriers slow a busy machine down a hundredfold.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run(arguments)
     except SrkdError as error:
