@@ -6,9 +6,10 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-# Before torch is imported. Its OpenMP threads spin for milliseconds while they wait for each other. On cores that others
-# use too (a driver, a loader process) that stalls them: seconds for a cloud. Sleeping at once costs a wake-up at each of
-# hundreds of small operations. Spinning briefly is as fast on idle cores and bearable on busy ones (docs/node.md).
+# Before torch is imported. Its OpenMP threads spin for milliseconds while they wait for each other; on cores that
+# others use too (a driver, a loader process) that stalls them: seconds for a cloud. Sleeping at once costs a wake-up at
+# each of hundreds of small operations. Spinning briefly is as fast on idle cores and bearable on busy ones, see
+# docs/node.md.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = "1000"
 

@@ -178,7 +178,9 @@ value = cross_sample(a, b)
 (ranks * value - (ranks - 1) * value.detach()).backward()
 torch.testing.assert_close(own.grad / ranks, whole.grad[part])  # DDP divides by the number of processes
 assert equal_share(torch.tensor([6.0, 2.0][rank])) == [1.5, 0.5][rank]
-print("gradient agrees")
+print("gradient agrees", flush=True)
+dist.barrier()  # a rank that leaves first tears the other one's threads down
+dist.destroy_process_group()
 """
 
 
