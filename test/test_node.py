@@ -114,10 +114,10 @@ def test_any_message_leaves_it_alive(node):
         message.header.stamp.sec = [-(1 << 31), 0, (1 << 31) - 1][i % 3]
         message.header.stamp.nanosec = (1 << 32) - 1
         peer.points.publish(message)
-        time.sleep(0.005)
+        time.sleep(0.02)  # time to read most of them: what a newer one replaces is not read
     assert process.alive(), process.log
     assert (column(peer.answer(street()), "label") != 255).all()
-    assert peer.wait(lambda: int(peer.statuses["clouds"][2]["malformed"]) > 30, 5.0), peer.statuses
+    assert peer.wait(lambda: int(peer.statuses["clouds"][2]["malformed"]) > 30, 5.0), peer.statuses["clouds"]
     assert process.log.count("cloud refused") < 10  # throttled
     assert int(peer.statuses["clouds"][2]["failed"]) == 0, process.log
 
@@ -135,10 +135,13 @@ def test_newest_cloud_wins(node):
     assert set(got) <= set(stamps)
     assert len(got) < len(stamps)
 
-    def dropped() -> int:  # fewer than are missing, where the middleware's own slot of one was overwritten
+    # What the worker's slot drops is counted exactly (test_node_parts.py); what the middleware's own slot of one drops
+    # before, on a machine without a free core for the executor, is not: so there may be fewer than are missing.
+    def dropped() -> int:
         return int(peer.statuses["clouds"][2]["dropped for a newer cloud"]) - before
 
-    assert peer.wait(lambda: 0 < dropped() <= len(stamps) - len(got), 3.0)
+    peer.wait(lambda: dropped() > 0, 2.5)
+    assert 0 <= dropped() <= len(stamps) - len(got)
 
 
 def test_outputs_follow_the_parameters(node):
