@@ -21,8 +21,7 @@ from srkd_ros.errors import DataError
 from srkd_ros.metrics import Confusion, summary
 from srkd_ros.segmenter import Segmenter
 from srkd_train.datasets import ScanDataset, open_dataset
-from srkd_train.datasets.combine import guess_intensity_scale
-from srkd_train.loading import evenly_spread
+from srkd_train.loading import evenly_spread, intensity_scale
 from srkd_train.teacher import check_labels
 
 
@@ -75,7 +74,7 @@ def _evaluate_one(
         scan = dataset[index]
         if scan.labels is None:
             raise DataError(f"{scan.name}: has no labels to evaluate against; choose a labelled split")
-        segmenter.intensity_scale = dataset.intensity_scale or guess_intensity_scale(scan)
+        segmenter.intensity_scale = intensity_scale(dataset, scan)
         if mode == "tta":
             from srkd_train.tta import predict  # type: ignore[import-not-found, unused-ignore]
 
