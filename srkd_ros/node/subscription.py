@@ -24,10 +24,14 @@ except ImportError:
 
 # Settled by us when the subscription is made; Humble's rclpy has no word for it.
 ADAPTIVE = getattr(ReliabilityPolicy, "BEST_AVAILABLE", ReliabilityPolicy.SYSTEM_DEFAULT)
+DEPTH = 5  # clouds that the middleware holds for us; at 20 Hz a quarter of a second
 
 
 class CloudSubscription:
-    """A subscription of depth 1 that adapts its reliability to the publishers there are.
+    """A subscription that adapts its reliability to the publishers there are.
+
+    It queues a few clouds, so that those that come while the executor waits for a core are read, and counted as dropped
+    where a newer one follows, instead of being overwritten in the middleware, where nobody could tell them from lost.
 
     BEST_AVAILABLE is reliable if every publisher offers that. ROS settles it once, when the subscription is made: made
     before the driver starts it becomes reliable, and never matches a best-effort driver. So it is settled here, and
@@ -104,7 +108,7 @@ class CloudSubscription:
             PointCloud2,
             self.topic,
             self._callback,
-            QoSProfile(depth=1, reliability=ADAPTIVE),
+            QoSProfile(depth=DEPTH, reliability=ADAPTIVE),
             callback_group=self._group,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=self._incompatible, message_lost=self._message_lost
