@@ -26,9 +26,10 @@ def run_export(
 ) -> Path:
     """Export a student file; returns the file written.
 
-    "onnx" writes the graph (default STUDENT.onnx, fp32). "tensorrt" writes the graph (fp16 unless told otherwise) and
-    builds the engine of this machine's GPU from it, for a sensor of `points` points a scan (default 131072), where the
-    TensorRT runtime looks for it; `output` may then name the .onnx or the .engine file. ModelError for a bad student,
+    "onnx" writes the graph (default STUDENT.onnx, fp32). "tensorrt" writes the graph (default STUDENT-fp16.onnx, so that
+    a STUDENT.onnx for CPUs stays) and builds the engine of this machine's GPU from it, for a sensor of `points` points a
+    scan (default 131072), where the TensorRT runtime looks for it; `output` may then name the .onnx or the .engine file.
+    ModelError for a bad student,
     ConfigError for a wrong setting, MissingPackageError without the exporter or TensorRT.
     """
     student = Path(student)
@@ -45,7 +46,8 @@ def run_export(
     from srkd_ros.runtimes.tensorrt_engine import build_engine_file, require_builder
 
     require_builder()  # before the work, not after it
-    target = Path(output) if output else student.with_suffix(".onnx")
+    suffix = "-fp16" if precision == "fp16" else ""
+    target = Path(output) if output else student.with_name(f"{student.stem}{suffix}.onnx")
     graph = export_onnx(student, target.with_suffix(".onnx"), precision)
     engine = target if target.suffix == ".engine" else None
     return build_engine_file(graph, points, engine)
