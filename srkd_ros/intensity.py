@@ -33,7 +33,8 @@ class IntensityScale:
         raw = raw.astype(np.float32, copy=False)
         if self.setting == "auto":
             self.resolved = max(self.resolved or 1.0, full_scale or self._seen(raw))
-        return raw / np.float32(self.resolved)
+        with np.errstate(invalid="ignore"):  # a signalling NaN stays a NaN without a word
+            return raw / np.float32(self.resolved)
 
     @staticmethod
     def _seen(raw: np.ndarray) -> float:

@@ -43,8 +43,8 @@ OUTPUT_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.REL
 class SegmenterNode(LifecycleNode):
     """Subscribes `points`; publishes `segmented`, `filtered`, `label_info` and `/diagnostics`.
 
-    Any executor and any number of nodes in a process will do; with a multi-threaded executor clouds flow on while
-    another model is loaded. `startup_failed` is called with the reason if autostart does not succeed.
+    Any number of nodes in a process will do, best in a CloudExecutor: clouds flow on while another model is loaded.
+    `startup_failed` is called with the reason if autostart does not succeed.
     """
 
     def __init__(self, startup_failed: Callable[[str], None] = lambda reason: None, **kwargs: Any) -> None:

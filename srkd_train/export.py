@@ -26,11 +26,11 @@ def run_export(
 ) -> Path:
     """Export a student file; returns the file written.
 
-    "onnx" writes the graph (default STUDENT.onnx, fp32). "tensorrt" writes the graph (default STUDENT-fp16.onnx, so that
-    a STUDENT.onnx for CPUs stays) and builds the engine of this machine's GPU from it, for a sensor of `points` points a
-    scan (default 131072), where the TensorRT runtime looks for it; `output` may then name the .onnx or the .engine file.
-    ModelError for a bad student,
-    ConfigError for a wrong setting, MissingPackageError without the exporter or TensorRT.
+    "onnx" writes the graph (default STUDENT.onnx, fp32). "tensorrt" writes the graph (default STUDENT-fp16.onnx, so
+    that a STUDENT.onnx for CPUs stays) and builds the engine of this machine's GPU from it, for a sensor of `points`
+    points a scan (default 131072), where the TensorRT runtime looks for it; `output` may then name the .onnx or the
+    .engine file. ModelError for a bad student, ConfigError for a wrong setting, MissingPackageError without the
+    exporter or TensorRT.
     """
     student = Path(student)
     if format not in FORMATS:

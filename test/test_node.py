@@ -138,8 +138,10 @@ def test_newest_cloud_wins(node):
     def dropped() -> int:
         return int(peer.statuses["clouds"][2]["dropped for a newer cloud"]) - before
 
-    peer.wait(lambda: dropped() == len(stamps) - len(got), 2.5)
-    assert dropped() == len(stamps) - len(got), process.log
+    # All of them, except that on a machine without a free core the middleware may overwrite some before they are read.
+    missing = len(stamps) - len(got)
+    peer.wait(lambda: dropped() == missing, 2.5)
+    assert missing / 2 < dropped() <= missing, process.log
 
 
 def test_outputs_follow_the_parameters(node):

@@ -8,11 +8,11 @@ import threading
 import pytest
 import torch
 from node_harness import Peer, rclpy, street
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 import srkd_ros.node.work
+from srkd_ros.node.executor import CloudExecutor
 from srkd_ros.node.work import Work
 from srkd_ros.segmenter_node import SegmenterNode
 
@@ -26,7 +26,7 @@ def node(quick_student_file):
         Parameter("threads", value=1),
     ]
     made = SegmenterNode(parameter_overrides=overrides)
-    executor = MultiThreadedExecutor(3)
+    executor = CloudExecutor(2)
     executor.add_node(made)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()

@@ -60,7 +60,7 @@ class InputMonitor:
         step = max(len(xyz) // self._points, 1)
         if step > 1:
             step += 1 - step % 2  # odd, so that an organised cloud's beams (a power of two) are all sampled
-        with self._lock:
+        with self._lock, np.errstate(invalid="ignore"):
             self._xyz.append(np.array(xyz[::step], np.float32))
             self._intensity.append(None if intensity is None else intensity[::step].astype(np.float32) / scale)
 

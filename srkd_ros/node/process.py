@@ -20,14 +20,15 @@ from rclpy.exceptions import (
     InvalidParameterValueException,
     ParameterUninitializedException,
 )
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from srkd_ros.errors import SrkdError
+from srkd_ros.node.executor import CloudExecutor
 from srkd_ros.node.transport import profile_environment
 
 PATIENCE = 0.6  # seconds for the cloud in work when the process is told to stop
-THREADS = 3  # clouds, lifecycle and parameters, diagnostics
+THREADS = 2  # lifecycle and parameters, diagnostics
 WRONG_PARAMETERS = (InvalidParameterTypeException, InvalidParameterValueException, ParameterUninitializedException)
 
 
@@ -58,10 +59,10 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     except Exception as error:  # rclpy's errors about --ros-args have no common base
         return _refuse(f"{type(error).__name__}: {error}")
 
-    executor = MultiThreadedExecutor(THREADS)
+    executor = CloudExecutor(THREADS)
     executor.add_node(node)
 
-    def spin(executor: MultiThreadedExecutor) -> None:
+    def spin(executor: CloudExecutor) -> None:
         nonlocal status
         try:
             executor.spin()

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""CloudExecutor with a real node: subscriptions stay prompt, others run beside them, nothing is handed over twice."""
+
+import threading
+import time
+
+import pytest
+from node_harness import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from std_msgs.msg import String
+
+from srkd_ros.node.executor import CloudExecutor
+
+
+@pytest.fixture
+def spun():
+    """A node in a spinning CloudExecutor, and what its spinning raised."""
+    rclpy.init()
+    node = rclpy.create_node("spun")
+    executor = CloudExecutor(2)
+    executor.add_node(node)
+    raised = []
+
+    def spin():
+        try:
+            executor.spin()
+        except ValueError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    yield node, executor, raised
+    executor.shutdown(1.0)
+    thread.join(2.0)
+    assert not thread.is_alive()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def wait(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_messages_pass_a_slow_timer(spun):
+    node, _, _ = spun
+    heard, release, entered = [], threading.Event(), threading.Event()
+
+    def slow():
+        entered.set()
+        release.wait(20.0)
+
+    node.create_timer(0.05, slow, MutuallyExclusiveCallbackGroup())
+    node.create_subscription(String, "words", heard.append, 10, callback_group=MutuallyExclusiveCallbackGroup())
+    publisher = node.create_publisher(String, "words", 10)
+    assert entered.wait(10.0)
+    assert wait(lambda: publisher.get_subscription_count() == 1)
+    for word in "abc":
+        publisher.publish(String(data=word))
+    assert wait(lambda: len(heard) == 3), heard
+    assert [m.data for m in heard] == ["a", "b", "c"]
+    assert not release.is_set()
+    release.set()
+
+
+def test_a_callback_is_handed_over_once_even_if_no_thread_gets_to_run(spun, monkeypatch):
+    """rclpy's MultiThreadedExecutor hands it over hundreds of times while another thread holds Python's lock."""
+    node, executor, _ = spun
+    handed, ticked, stop = [], [], threading.Event()
+    submit = executor._threads.submit
+    monkeypatch.setattr(executor._threads, "submit", lambda handler: (handed.append(handler), submit(handler)))
+
+    def hog():
+        while not stop.is_set():
+            sum(range(2000))
+
+    hogs = [threading.Thread(target=hog, daemon=True) for _ in range(3)]
+    for each in hogs:
+        each.start()
+    node.create_timer(0.02, lambda: ticked.append(1), MutuallyExclusiveCallbackGroup())
+    assert wait(lambda: len(ticked) > 20)
+    stop.set()
+    assert len(ticked) <= len(handed) <= len(ticked) + 1
+
+
+@pytest.mark.parametrize("kind", ["subscription", "timer"])
+def test_what_a_callback_raises_ends_the_spinning(spun, kind):
+    node, _, raised = spun
+
+    def fail(*_):
+        raise ValueError("a defect")
+
+    if kind == "timer":
+        node.create_timer(0.05, fail)
+    else:
+        node.create_subscription(String, "words", fail, 10)
+        publisher = node.create_publisher(String, "words", 10)
+        assert wait(lambda: publisher.get_subscription_count() == 1)
+        publisher.publish(String(data="x"))
+    assert wait(lambda: raised)
+    assert str(raised[0]) == "a defect"
