@@ -19,10 +19,10 @@ from srkd_ros.network.convolution import SubmanifoldConvolution, pair_convolutio
 SMALL = dataclasses.replace(
     PRESETS["nano"],
     num_classes=5,
-    encoder_channels=(8, 12, 12, 12),
-    encoder_heads=(1, 1, 2, 2),
-    decoder_channels=(8, 8, 12),
-    decoder_heads=(1, 1, 2),
+    encoder_channels=(8, 12, 12, 12, 12),
+    encoder_heads=(1, 1, 1, 2, 2),
+    decoder_channels=(8, 8, 12, 12),
+    decoder_heads=(1, 1, 1, 2),
     patch_size=16,
 )
 
@@ -144,7 +144,7 @@ def test_rotary_depends_on_differences_alone():
     torch.testing.assert_close(scores(0), scores(torch.tensor([5, 11, 2])), rtol=1e-4, atol=1e-4)
 
 
-COUNTS = {"nano": 898371, "litept-s": 12_703_932 + 1_168, "ptv3": 46_159_312, "ptv3-half": 11_562_736}
+COUNTS = {"nano": 1_061_163, "litept-s": 12_703_932 + 1_168, "ptv3": 46_159_312, "ptv3-half": 11_562_736}
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -116,18 +116,15 @@ def _litept(
 
 
 PRESETS: dict[str, PointTransformerConfig] = {
-    # Ours, for CPUs and small boards: convolution at three levels, attention at the coarsest.
+    # Ours, for CPUs and small boards: narrow convolutions where there are many voxels, attention over the few coarsest.
     "nano": PointTransformerConfig(
-        encoder_channels=(24, 48, 96, 144),
-        encoder_depths=(1, 1, 1, 2),
-        encoder_heads=(1, 2, 4, 6),
-        encoder_convolution=(True, True, True, False),
-        encoder_attention=(False, False, False, True),
-        decoder_channels=(32, 48, 96),
-        decoder_depths=(0, 0, 0),
-        decoder_heads=(1, 2, 4),
-        decoder_convolution=(False,) * 3,
-        decoder_attention=(False,) * 3,
+        encoder_channels=(24, 48, 72, 96, 144),
+        encoder_depths=(1, 1, 1, 1, 2),
+        encoder_heads=(1, 2, 3, 4, 6),
+        encoder_convolution=(True, True, True, True, False),
+        encoder_attention=(False, False, False, False, True),
+        decoder_channels=(32, 48, 72, 96),
+        decoder_heads=(1, 2, 3, 4),
         stem_kernel=3,
         patch_size=256,
         orders=("z", "hilbert"),
