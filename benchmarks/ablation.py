@@ -3,7 +3,7 @@
 
 """Does each term of SRKD help? Student alone, with each term, with all; at 100 %, 25 % and 5 % of the labels.
 
-    python -m benchmarks.ablation --size cpu            about an hour on two cores
+    python -m benchmarks.ablation --size cpu            about an hour on two cores, a training on each
     python -m benchmarks.ablation --size gpu            the same with larger networks and three seeds
     python -m benchmarks.ablation --size cpu --shares 1.0 --variants student kl full      a part of it
 
@@ -16,15 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 TERMS = ("point_affinity", "voxel_affinity", "channel", "cross_sample", "feature")
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -40,20 +42,25 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 SIZES: dict[str, dict[str, Any]] = {
     "cpu": {
         "data": {"sequences": 12, "scans": 16, "columns": 512},
-        "teacher": {"trainer.max_steps": 900},
-        "student": {"trainer.max_steps": 400},
-        "seeds": 1,
+        "teacher": {"trainer.max_steps": 1200},
+        "student": {"trainer.max_steps": 300},
+        "jobs": 2,
+        "threads": 1,
     },
     "gpu": {
         "data": {"sequences": 40, "scans": 50, "columns": 1024},
         "teacher": {
             "network.preset": "ptv3",
+            "network.encoder_channels": "[32, 64, 128, 256, 512]",
+            "network.encoder_heads": "[2, 4, 8, 16, 32]",
+            "network.decoder_channels": "[64, 64, 128, 256]",
             "trainer.max_steps": 6000,
             "trainer.precision": "bf16",
             "data.workers": 8,
         },
         "student": {"trainer.max_steps": 3000, "trainer.precision": "bf16", "data.workers": 8, "augment.sector": 360},
-        "seeds": 3,
+        "jobs": 1,
+        "threads": 0,
     },
 }
 SHARES = (1.0, 0.25, 0.05)
@@ -63,10 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="cpu")
     parser.add_argument("--output", type=Path, default=Path("results/ablation"))
-    parser.add_argument("--seeds", type=int, help="runs of each variant; default: 1 on cpu, 3 on gpu")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--jobs", type=int, help="trainings at a time; default: 2 on cpu, 1 on gpu")
+    parser.add_argument("--threads", type=int, help="CPU threads of a training; default: 1 on cpu, torch's on gpu")
     parser.add_argument("--picture", type=Path, help="plot (default: OUTPUT/ablation.png)")
     given = parser.parse_args()
     console = Console()
@@ -77,26 +85,52 @@ def main() -> None:
         "sensor": synthesize(root / "sensor", 6, 6, "hdl-32e", seed=500),
     }
     splits = {"towns": "val", "sensor": "all"}
+    jobs = given.jobs or size["jobs"]
+    threads = size["threads"] if given.threads is None else given.threads
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # of measuring, too: torch is not imported yet
     start = time.monotonic()
-    teacher = run(root / "teacher", "teacher", "synthetic-teacher", data["towns"], size["teacher"], 0, given.threads)
-    rows = [{"variant": "teacher", "share": 1.0, "seed": 0, **measure(teacher, data, splits)}]
-    for seed in range(given.seeds or size["seeds"]):
-        for share in given.shares:
-            for variant in given.variants:
-                if variant == "full + unlabelled" and share == 1:
-                    continue
-                name = f"{variant.replace(' ', '')}-{share:g}-{seed}"
-                settings = {**size["student"], "data.label_share": share, **terms(variant)}
-                if variant == "full + unlabelled":
-                    settings["data.keep_unlabelled"] = "true"
-                file = run(
-                    root / name, "distill", "synthetic-distill", data["towns"], settings, seed, given.threads, teacher
-                )
-                rows.append({"variant": variant, "share": share, "seed": seed, **measure(file, data, splits)})
-                text = table(rows, given.shares, time.monotonic() - start)
-                (root / "ablation.md").write_text(text)
-                (root / "ablation.json").write_text(json.dumps(rows, indent=1))
-    console.print(table(rows, given.shares, time.monotonic() - start), highlight=False, soft_wrap=True)
+    rows: list[dict[str, Any]] = []
+    lock = threading.Lock()
+
+    def one(variant: str, share: float, seed: int) -> None:
+        folder = root / f"{variant.replace(' ', '')}-{share:g}-{seed}"
+        settings = {**size["student"], "data.label_share": share}
+        if VARIANTS[variant]:
+            settings |= terms(variant) | {"teacher.file": teacher.result()}
+        if variant == "full + unlabelled":
+            settings["data.keep_unlabelled"] = "true"
+        command, recipe = ("distill", "synthetic-distill") if VARIANTS[variant] else ("teacher", "synthetic-student")
+        file = run(folder, command, recipe, data["towns"], settings, seed, threads)
+        scores = measure(file, data, splits)
+        with lock:
+            rows.append({"variant": variant, "share": share, "seed": seed, **scores})
+            text = table(rows, given.shares, jobs, time.monotonic() - start)
+            (root / "ablation.md").write_text(text)
+            (root / "ablation.json").write_text(json.dumps(rows, indent=1))
+
+    def train_teacher() -> Path:
+        file = run(root / "teacher", "teacher", "synthetic-teacher", data["towns"], size["teacher"], 0, threads)
+        rows.insert(0, {"variant": "teacher", "share": 1.0, "seed": 0, **measure(file, data, splits)})
+        return file
+
+    wanted = [
+        (variant, share, seed)
+        for seed in range(given.seeds)
+        for share in given.shares
+        for variant in given.variants
+        if not (variant == "full + unlabelled" and share == 1)
+    ]
+    wanted.sort(key=lambda each: bool(VARIANTS[each[0]]))  # students alone need not wait for the teacher
+    with Progress(console=console) as progress, ThreadPoolExecutor(jobs) as pool:
+        teacher = pool.submit(train_teacher)
+        try:
+            for future in progress.track(as_completed([pool.submit(one, *each) for each in wanted]), len(wanted)):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    console.print(table(rows, given.shares, jobs, time.monotonic() - start), highlight=False, soft_wrap=True)
     plot(rows, given.picture or root / "ablation.png")
 
 
@@ -120,7 +154,6 @@ def run(
     settings: dict[str, Any],
     seed: int,
     threads: int,
-    teacher: Path | None = None,
 ) -> Path:
     """One training in a process of its own, or what an earlier call left; returns the student file."""
     student, done = folder / "student.safetensors", folder / "done"
@@ -129,12 +162,13 @@ def run(
     arguments = [sys.executable, "-m", "srkd_train.cli", command, "--config", f"config/train/{recipe}.yaml"]
     arguments += ["--data.root", str(data), "--output", str(folder), "--seed", str(seed), "--resume"]
     arguments += ["--trainer.threads", str(threads)]
-    if teacher:
-        arguments += ["--teacher", str(teacher)]
     for key, value in settings.items():
         arguments += [f"--{key}", str(value)]
     began = time.monotonic()
-    subprocess.run(arguments, check=True, env={**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})})
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "train.log", "a") as log:
+        if subprocess.run(arguments, stdout=log, stderr=log).returncode:
+            raise SystemExit(f"error: a training failed: see {log.name}")
     done.write_text(f"{time.monotonic() - began:.1f}\n")
     return student
 
@@ -155,16 +189,23 @@ def measure(file: Path, data: dict[str, Path], splits: dict[str, str]) -> dict[s
     return scores
 
 
+def hardware() -> str:
+    """The machine and the date, for the table."""
+    from benchmarks.report import hardware as measured
+
+    info = measured("")
+    return f"{info['gpu'] or info['cpu']}, {info['cores']} cores, {info['date']}"
+
+
 def _mean(rows: list[dict[str, Any]], variant: str, share: float, key: str) -> tuple[float, float, int]:
     values = [100 * r[key] for r in rows if r["variant"] == variant and r["share"] == share]
     return (float(np.mean(values)), float(np.std(values)), len(values)) if values else (float("nan"), 0.0, 0)
 
 
-def table(rows: list[dict[str, Any]], shares: list[float], seconds: float) -> str:
+def table(rows: list[dict[str, Any]], shares: list[float], jobs: int, seconds: float) -> str:
     """Markdown: mIoU in percent, mean and spread over seeds, on held-out towns and on the held-out sensor."""
     head = [f"{100 * s:g} % of the labels" for s in shares]
     lines = ["| | " + " | ".join(head) + " | other sensor | training |", "|---|" + "---|" * (len(shares) + 2)]
-    teacher = rows[0]
     for variant in ["teacher", *VARIANTS]:
         cells = []
         for share in shares:
@@ -177,13 +218,13 @@ def table(rows: list[dict[str, Any]], shares: list[float], seconds: float) -> st
         other = f"{sensor[0]:.1f}" if sensor[2] else ""
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {other} | {spent:.0f} s |")
     alone, full = (_mean(rows, v, 1.0, "towns")[0] for v in ("student", "full"))
-    lead = 100 * teacher["towns"] - alone
+    lead = _mean(rows, "teacher", 1.0, "towns")[0] - alone
     if np.isfinite(full) and lead > 0:
         lines += [
             "",
             f"Of the teacher's lead of {lead:.1f} points, full SRKD closes {100 * (full - alone) / lead:.0f} %.",
         ]
-    lines += ["", f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {seconds / 60:.0f} minutes."]
+    lines += ["", f"{hardware()}; {jobs} trainings at a time; {seconds / 60:.0f} minutes since the last start."]
     return "\n".join(lines) + "\n"
 
 
@@ -203,7 +244,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 [100 * s for s in shares], [m[0] for m in means], [m[1] for m in means], marker="o", label=variant,
                 lw=2.5 if variant in ("student", "full") else 1, capsize=3,
             )  # fmt: skip
-    axes.axhline(100 * rows[0]["towns"], color="black", ls="--", lw=1, label="teacher, all labels")
+    teacher = _mean(rows, "teacher", 1.0, "towns")[0]
+    axes.axhline(teacher, color="black", ls="--", lw=1, label="teacher, all labels")
     axes.set_xscale("log")
     axes.set_xticks([5, 25, 100], ["5 %", "25 %", "100 %"])
     axes.set_xlabel("labelled scans")
