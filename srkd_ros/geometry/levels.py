@@ -99,9 +99,10 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         fine.parents = index_next.index_select(0, heads)
         heads = _positions(changes[row], index_next, sum(counts[shift]))
         coarse = Level(voxels.grid.index_select(0, heads) >> shift, voxels.batch.index_select(0, heads), counts[shift])
-        coarse.children = torch.full((len(coarse) + 1, 8), len(fine), device=heads.device)
+        coarse.children = torch.full((len(coarse) + 1, 8), len(fine), dtype=torch.int32, device=heads.device)
         places = fine.parents * 8 + _octant(fine.grid)
-        coarse.children.view(-1).scatter_(0, places, torch.arange(len(fine), device=heads.device))
+        own = torch.arange(len(fine), dtype=torch.int32, device=heads.device)
+        coarse.children.view(-1).scatter_(0, places, own)
         levels.append(coarse)
         codes.append((voxels.code >> (3 * shift)).index_select(0, heads))
 
@@ -114,7 +115,7 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
                 _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
             )
         if level.children is not None:
-            level.children = level.children[:-1] if spec.tables == "neighbors" else None
+            level.children = level.children[:-1].long() if spec.tables == "neighbors" else None
     return Geometry(levels, spec)
 
 
@@ -127,7 +128,7 @@ def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec)
         needs_table = number > 0 or not pairs_only  # a finer level descends through this one's 3x3x3 table
         table = None
         if top and (needs_table or pairs_only):
-            table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3)
+            table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3).int()
         elif needs_table:
             table = _descend(levels, number, 3)
         if table is not None:
@@ -141,9 +142,8 @@ def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec)
                 )
             if pairs_only:
                 level.pairs[size] = pairs_from_half(_half(levels, codes, number, size))
-    if pairs_only:
-        for level in levels:
-            level.neighbors.clear()
+    for level in levels:
+        level.neighbors = {} if pairs_only else {size: table.long() for size, table in level.neighbors.items()}
 
 
 def _half(levels: list[Level], codes: list[Tensor], number: int, size: int) -> Tensor:
@@ -162,7 +162,7 @@ def _descend(levels: list[Level], number: int, size: int, half: bool = False) ->
     assert level.parents is not None
     assert above.children is not None
     above_neighbors = above.neighbors[3]
-    return neighbors_by_descent(above_neighbors, level.parents, _octant(level.grid), above.children, size, half)
+    return neighbors_by_descent(above_neighbors, level.parents.int(), _octant(level.grid), above.children, size, half)
 
 
 def _positions(mask: Tensor, rank: Tensor, size: int) -> Tensor:

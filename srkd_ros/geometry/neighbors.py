@@ -55,15 +55,15 @@ def _search(wanted: Tensor, inside: Tensor, batch: Tensor, code: Tensor) -> Tens
 def neighbors_by_descent(
     parent_neighbors: Tensor, parents: Tensor, octants: Tensor, children: Tensor, kernel_size: int, half: bool = False
 ) -> Tensor:
-    """Neighbour table int64 [V, K] from the coarser level's 3x3x3 table [Vp, 27] and children table [Vp + 1, 8].
+    """Neighbour table int32 [V, K] from the coarser level's 3x3x3 table [Vp, 27] and children table [Vp + 1, 8].
 
     A voxel's neighbour lies in its parent or one of the parent's 26 neighbours; which of them, and which child there,
     is fixed by the voxel's octant and the offset. Missing neighbours are V. With `half`, only the K // 2 offsets before
-    the centre, [V, K // 2].
+    the centre, [V, K // 2]. All tables are int32: the work is reading and writing them.
     """
     direction, child = _descent_tables(kernel_size, half, parents.device)
     coarse = direction.index_select(0, octants).add_((parents * 27)[:, None])
-    fine = parent_neighbors.view(-1).index_select(0, coarse.view(-1)).mul_(8)
+    fine = (parent_neighbors * 8).view(-1).index_select(0, coarse.view(-1))
     fine.add_(child.index_select(0, octants).view(-1))
     return children.view(-1).index_select(0, fine).view(coarse.shape)
 
@@ -74,7 +74,8 @@ def pairs_from_half(half: Tensor) -> Pairs:
     by_offset = half.t().contiguous()
     found = by_offset < voxels
     flat = found.view(-1).nonzero().squeeze(1)
-    return Pairs(by_offset.view(-1).index_select(0, flat), flat % max(voxels, 1), found.sum(1).tolist())
+    source = by_offset.view(-1).index_select(0, flat).long()
+    return Pairs(source, flat % max(voxels, 1), found.sum(1).tolist())
 
 
 @cache
@@ -89,4 +90,4 @@ def _descent_tables(kernel_size: int, half: bool, device: torch.device) -> tuple
     bit = torch.tensor([4, 2, 1])
     wanted = slice(kernel_size**3 // 2 if half else None)
     tables = ((parent + 1) * place).sum(-1)[:, wanted], (inside * bit).sum(-1)[:, wanted]
-    return tables[0].contiguous().to(device), tables[1].contiguous().to(device)
+    return tables[0].int().contiguous().to(device), tables[1].int().contiguous().to(device)
