@@ -29,6 +29,7 @@ PTV3_LIKE = dataclasses.replace(
     decoder_attention=(True,) * 2,
     patch_size=64,
 )
+SONATA_LIKE = dataclasses.replace(PTV3_LIKE, stem_kernel=1, transition_norm="layer", skip_convolution=False)
 
 
 def shallow(name: str) -> PointTransformerConfig:

@@ -7,14 +7,12 @@ import dataclasses
 
 import pytest
 import torch
-from networks import PTV3_LIKE, shallow, trained
+from networks import PTV3_LIKE, SONATA_LIKE, shallow, trained
 from torch import nn
 
 from srkd_ros.geometry import build_geometry, voxels_from_grid
 from srkd_ros.network import PRESETS
 from srkd_ros.network.folding import fold
-
-SONATA_LIKE = dataclasses.replace(PTV3_LIKE, stem_kernel=1, transition_norm="layer", skip_convolution=False)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class PatchAttention(nn.Module):
     def __init__(self, channels: int, heads: int, order: str, rope_base: float | None) -> None:
         super().__init__()
         self.heads, self.order, self.rope_base = heads, order, rope_base
+        self.interleaved = False  # whether the rows of qkv already are in the order of rows_of_qkv
         self.qkv = nn.Linear(channels, 3 * channels)
         self.projection = nn.Linear(channels, channels)
         if rope_base is not None and channels % (6 * heads):
@@ -57,8 +58,11 @@ class PatchAttention(nn.Module):
             qkv = _to_patches(self.qkv(x), patches).unflatten(-1, (3, self.heads, dim))
             q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [P, H, K, D]
         else:
-            rows = _qkv_rows(channels, self.heads, x.device)
-            qkv = F.linear(x, self.qkv.weight.index_select(0, rows), self.qkv.bias.index_select(0, rows))
+            if self.interleaved:
+                qkv = self.qkv(x)
+            else:
+                rows = rows_of_qkv(channels, self.heads, x.device)
+                qkv = F.linear(x, self.qkv.weight.index_select(0, rows), self.qkv.bias.index_select(0, rows))
             turned = rotate(qkv[:, : 2 * channels].view(voxels, -1, dim), level.rotary(dim, self.rope_base))
             q, k = (
                 _to_patches(turned.view(voxels, -1), patches).unflatten(-1, (2, self.heads, dim)).permute(2, 0, 3, 1, 4)
@@ -71,7 +75,7 @@ class PatchAttention(nn.Module):
 
 
 @cache
-def _qkv_rows(channels: int, heads: int, device: torch.device) -> Tensor:
+def rows_of_qkv(channels: int, heads: int, device: torch.device) -> Tensor:
     """Rows of the qkv weight [3 C, C] with the pairs of queries and keys interleaved, values as they are."""
     one = interleaved(channels // heads, heads)
     return torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)]).to(device)

@@ -89,7 +89,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, level: Level, convolution_input: Tensor | None = None) -> Tensor:
         """Features [V, C] to [V, C]. `convolution_input` replaces x as the convolution's input (not the residual)."""
         if self.convolution is not None:
-            x = x + self.convolution(x if convolution_input is None else convolution_input, level)
+            x = self.convolution(x if convolution_input is None else convolution_input, level).add_(x)  # a new tensor
         elif self.norm0 is not None:
             x = self.norm0(x)
         if self.has_attention:
@@ -120,7 +120,7 @@ def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
     if coarse.children is None:
         assert fine.parents is not None
         lowest = x.new_full((len(coarse), x.shape[1]), -torch.inf)
-        return lowest.scatter_reduce(0, fine.parents[:, None].expand(-1, x.shape[1]), x, "amax")
+        return lowest.scatter_reduce_(0, fine.parents[:, None].expand(-1, x.shape[1]), x, "amax")
     padded = torch.cat([x, x.new_full((1, x.shape[1]), -torch.inf)])  # a missing child is row V
     return padded.index_select(0, coarse.children.reshape(-1)).view(-1, 8, x.shape[1]).amax(1)
 
@@ -137,7 +137,7 @@ class Unpooling(nn.Module):
         """Coarse features [Vp, C_in] and skip [V, C_skip] to the sum and the projected skip alone, [V, C_out] each."""
         assert fine.parents is not None
         projected = self.skip(skip)
-        return projected + self.coarse(x).index_select(0, fine.parents), projected
+        return self.coarse(x).index_select(0, fine.parents).add_(projected), projected
 
 
 def _projection(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:

@@ -43,7 +43,11 @@ class SubmanifoldConvolution(nn.Module):
         if accelerated is not None and (out := accelerated(self, x, level)) is not None:
             return out
         if self.kernel_size in level.pairs:
-            out = pair_convolution(x, self.weight, level.pairs[self.kernel_size])
+            pairs = level.pairs[self.kernel_size]
+            autocast = torch.is_autocast_enabled(x.device.type)
+            if not (torch.is_grad_enabled() or autocast):
+                return _accumulate(x, self.weight, pairs, self.bias)
+            out = pair_convolution(x, self.weight, pairs)
         else:
             out = table_convolution(x, self.weight, level.neighbors[self.kernel_size])
         return out if self.bias is None else out + self.bias
@@ -100,9 +104,10 @@ def _by_offset(pairs: Pairs) -> list[tuple[int, Tensor, Tensor]]:
     return [(k, s, t) for k, (s, t) in enumerate(zip(sources, targets, strict=True))]
 
 
-def _accumulate(x: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+def _accumulate(x: Tensor, weight: Tensor, pairs: Pairs, bias: Tensor | None = None) -> Tensor:
     last = len(weight) - 1
-    out = x @ weight[len(weight) // 2]
+    centre = weight[len(weight) // 2]
+    out = x @ centre if bias is None else torch.addmm(bias, x, centre)
     for k, source, target in _by_offset(pairs):
         if len(source):
             out.index_add_(0, target, x.index_select(0, source) @ weight[k])

@@ -38,9 +38,10 @@ class CloudExecutor(Executor):
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for one callback, and run it or hand it over; raises what a callback has raised."""
         try:
-            handler, entity, _ = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+            ready: Any = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (ConditionReachedException, ExternalShutdownException, ShutdownException, TimeoutException):
             return
+        handler, entity, _node = ready
         if isinstance(entity, Subscription):
             handler()
         else:

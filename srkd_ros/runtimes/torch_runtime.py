@@ -16,6 +16,7 @@ from srkd_ros.errors import ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.network import PointTransformer
 from srkd_ros.network.folding import fold
+from srkd_ros.network.packing import pack
 
 
 def load_network(path: str | Path) -> tuple[PointTransformer, student.Manifest]:
@@ -40,6 +41,8 @@ class TorchRuntime:
         self.device = device
         model, self.manifest = load_network(path)
         self.model = fold(model).to(device)
+        if device.type == "cpu":
+            pack(self.model)
         tables = "neighbors" if device.type == "cuda" else "pairs"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
         self.reason = f"student weights on {device.type}"
