@@ -59,6 +59,7 @@ class DataConfig:
     workers: int = 2  # loader processes; 0 reads in the training process
     on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan that cannot be read: stop, or name, count and skip it
     validation_scans: int = 0  # evenly spread scans of `val` to validate on; 0 all
+    sensor_height: float = 0.0  # metres above the ground, told to the robot; 0: it is estimated from the lowest points
 
 
 @dataclass
@@ -255,6 +256,8 @@ def check(config: TrainConfig) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{key}: {value} is not between 0 and 1")
+    if config.data.sensor_height < 0:
+        raise ConfigError(f"data.sensor_height: {config.data.sensor_height} is below the ground")
     if not 0 < config.augment.scale[0] <= config.augment.scale[1]:
         raise ConfigError(f"augment.scale: {list(config.augment.scale)} is not a rising pair of positive factors")
     if not 0 < config.augment.sector <= 360:

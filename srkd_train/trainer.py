@@ -273,6 +273,8 @@ def _provenance(config: TrainConfig, source: Source, teacher: Teacher | CachedTe
         "losses": _plain(config.losses),
         "seed": config.seed,
     }
+    if config.data.sensor_height:
+        provenance["sensor_height"] = config.data.sensor_height
     if teacher is not None:
         provenance["teacher"] = {
             "file": teacher.file.name,

@@ -88,12 +88,14 @@ def curve(folder: Path, column: str = "train/loss") -> dict[int, float]:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     c = config(TrainConfig, tmp_path_factory.mktemp("teacher"), steps=60)
     c.network.encoder_channels, c.network.decoder_channels = (12, 24), (12,)
+    c.data.sensor_height = 1.7
     return train(c, sources())
 
 
 def test_a_network_learns_and_leaves_a_student_file(teacher: Path):
     _, manifest = student.load(teacher)
     assert manifest.provenance["metrics"]["miou"] > 0.6
+    assert manifest.provenance["sensor_height"] == 1.7
     assert manifest.intensity_scale == 255.0
     assert 0.25 < manifest.statistics.intensity["0.99"] < 1
     assert manifest.labels == LABELS
