@@ -6,6 +6,7 @@
     python -m benchmarks.ablation --size cpu            about an hour on two cores, a training on each
     python -m benchmarks.ablation --size gpu            the same with larger networks and three seeds
     python -m benchmarks.ablation --size cpu --shares 1.0 --variants student kl full      a part of it
+    python -m benchmarks.ablation --size cpu --shares 1.0 --variants student full --steps 800      longer training
 
 Trained on synthetic towns, measured on towns and on a sensor that training has not seen. Finished runs are kept in the
 output folder and not repeated: an interrupted benchmark continues where it stopped, and more seeds can be added.
@@ -46,6 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "student": {"trainer.max_steps": 300},
         "jobs": 2,
         "threads": 1,
+        "fewer": {0.25: ("student", "kl", "full", "full + unlabelled")},  # an hour is short
     },
     "gpu": {
         "data": {"sequences": 40, "scans": 50, "columns": 1024},
@@ -61,6 +63,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "student": {"trainer.max_steps": 3000, "trainer.precision": "bf16", "data.workers": 8, "augment.sector": 360},
         "jobs": 1,
         "threads": 0,
+        "fewer": {},
     },
 }
 SHARES = (1.0, 0.25, 0.05)
@@ -73,6 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--steps", type=int, help="optimiser steps of the students; default: the size's")
     parser.add_argument("--jobs", type=int, help="trainings at a time; default: 2 on cpu, 1 on gpu")
     parser.add_argument("--threads", type=int, help="CPU threads of a training; default: 1 on cpu, torch's on gpu")
     parser.add_argument("--picture", type=Path, help="plot (default: OUTPUT/ablation.png)")
@@ -89,13 +93,16 @@ def main() -> None:
     threads = size["threads"] if given.threads is None else given.threads
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # of measuring, too: torch is not imported yet
+    suffix = f"-{given.steps}" if given.steps else ""  # of what these runs leave
     start = time.monotonic()
     rows: list[dict[str, Any]] = []
     lock = threading.Lock()
 
     def one(variant: str, share: float, seed: int) -> None:
-        folder = root / f"{variant.replace(' ', '')}-{share:g}-{seed}"
+        folder = root / f"{variant.replace(' ', '')}-{share:g}-{seed}{suffix}"
         settings = {**size["student"], "data.label_share": share}
+        if given.steps:
+            settings["trainer.max_steps"] = given.steps
         if VARIANTS[variant]:
             settings |= terms(variant) | {"teacher.file": teacher.result()}
         if variant == "full + unlabelled":
@@ -106,8 +113,8 @@ def main() -> None:
         with lock:
             rows.append({"variant": variant, "share": share, "seed": seed, **scores})
             text = table(rows, given.shares, jobs, time.monotonic() - start)
-            (root / "ablation.md").write_text(text)
-            (root / "ablation.json").write_text(json.dumps(rows, indent=1))
+            (root / f"ablation{suffix}.md").write_text(text)
+            (root / f"ablation{suffix}.json").write_text(json.dumps(rows, indent=1))
 
     def train_teacher() -> Path:
         file = run(root / "teacher", "teacher", "synthetic-teacher", data["towns"], size["teacher"], 0, threads)
@@ -119,7 +126,7 @@ def main() -> None:
         for seed in range(given.seeds)
         for share in given.shares
         for variant in given.variants
-        if not (variant == "full + unlabelled" and share == 1)
+        if not (variant == "full + unlabelled" and share == 1) and variant in size["fewer"].get(share, VARIANTS)
     ]
     wanted.sort(key=lambda each: bool(VARIANTS[each[0]]))  # students alone need not wait for the teacher
     with Progress(console=console) as progress, ThreadPoolExecutor(jobs) as pool:
@@ -131,7 +138,7 @@ def main() -> None:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     console.print(table(rows, given.shares, jobs, time.monotonic() - start), highlight=False, soft_wrap=True)
-    plot(rows, given.picture or root / "ablation.png")
+    plot(rows, given.picture or root / f"ablation{suffix}.png")
 
 
 def synthesize(folder: Path, sequences: int, scans: int, sensor: str, seed: int, columns: int | None = None) -> Path:
