@@ -21,6 +21,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
@@ -291,6 +292,9 @@ class SegmenterNode(LifecycleNode):
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Check, and put into force at once. A model is loaded here, so that the answer says whether it runs."""
         changed = {p.name: p.value for p in parameters if p.name in settings.PARAMETERS}
+        for parameter in parameters:
+            if parameter.name in changed and parameter.type_ == Parameter.Type.NOT_SET:
+                return SetParametersResult(successful=False, reason=f"{parameter.name}: cannot be deleted")
         if not changed:
             return SetParametersResult(successful=True)
         try:

@@ -26,7 +26,7 @@ def node(quick_student_file):
         Parameter("threads", value=1),
     ]
     made = SegmenterNode(parameter_overrides=overrides)
-    executor = CloudExecutor(2)
+    executor = CloudExecutor()
     executor.add_node(made)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()

@@ -62,6 +62,8 @@ def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
             assert why in reason
             assert "\n" not in reason
         assert not peer.set("model_dir", "/")[0]
+        peer.request_transition(1)  # configure, which an active node cannot: must not end the process
+        assert not peer.delete("filter_classes")[0]
         assert not peer.set("device", "cuda")[0]
         assert peer.wait(lambda: peer.statuses["model"][0] == b"\x01", 3.0)
         assert "second.safetensors" in peer.statuses["model"][1]

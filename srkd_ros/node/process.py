@@ -28,7 +28,6 @@ from srkd_ros.node.executor import CloudExecutor
 from srkd_ros.node.transport import profile_environment
 
 PATIENCE = 0.6  # seconds for the cloud in work when the process is told to stop
-THREADS = 2  # lifecycle and parameters, diagnostics
 WRONG_PARAMETERS = (InvalidParameterTypeException, InvalidParameterValueException, ParameterUninitializedException)
 
 
@@ -45,7 +44,8 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
 
     def startup_failed(reason: str) -> None:
         nonlocal status
-        status = 2
+        if not stop.is_set():  # a start that fails because the process is ending is no failure
+            status = 2
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -59,7 +59,7 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
     except Exception as error:  # rclpy's errors about --ros-args have no common base
         return _refuse(f"{type(error).__name__}: {error}")
 
-    executor = CloudExecutor(THREADS)
+    executor = CloudExecutor()
     executor.add_node(node)
 
     def spin(executor: CloudExecutor) -> None:
@@ -69,7 +69,8 @@ def run(make_node: Callable[..., Any], args: list[str] | None = None) -> int:
         except ExternalShutdownException:
             pass
         except Exception as error:
-            status = _refuse(f"{type(error).__name__}: {error}")
+            if not stop.is_set():
+                status = _refuse(f"{type(error).__name__}: {error}")
         stop.set()
 
     spinning = threading.Thread(target=spin, args=(executor,), name="executor", daemon=True)

@@ -28,13 +28,17 @@ class TargetFrame:
                 "target_frame needs tf2 (apt install ros-$ROS_DISTRO-tf2-ros); without it set sensor_rpy and "
                 "sensor_height instead"
             ) from error
-        self.frame = frame
+        self.frame, self._node = frame, node
         self._error = TransformException
         self._buffer = Buffer(node=node)
         self._listener = TransformListener(self._buffer, node, spin_thread=False)
 
     def close(self) -> None:
         self._listener.unregister()
+        if (service := getattr(self._buffer, "srv", None)) is not None:  # tf2 leaves its service to the node
+            self._node.destroy_service(service)
+        if (handle := getattr(self._buffer, "jump_handle", None)) is not None:
+            handle.unregister()
 
     def pose(self, header: Any) -> Pose:
         """From the header's frame at its stamp; CloudError if tf2 knows no such transform."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Work:
         out = pointcloud2.write(message, labelled.labels, labelled.confidence, palette, keep)
         if to_target is not None and self.settings.transform_output:
             move(out, to_target)
+            out.header = copy.deepcopy(out.header)  # it is the input's own
             out.header.frame_id = self.settings.target_frame
         return out
 
