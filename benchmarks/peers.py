@@ -71,7 +71,9 @@ class SpconvConvolution(nn.Module):
         self.layer.weight = nn.Parameter(weight.permute(4, 0, 1, 2, 3).contiguous())
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
-        out = self.layer(self.sites[0].sparse(x, level)).features
+        result = self.layer(self.sites[0].sparse(x, level))
+        self.sites[0].known[id(level)][2].update(result.indice_dict)  # spconv fills a copy
+        out = result.features
         return out if self.bias is None else out + self.bias
 
 

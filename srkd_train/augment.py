@@ -25,7 +25,7 @@ def augment(raw: RawBatch, config: AugmentConfig) -> RawBatch:
     draws = [_ScanDraw(key, config) for key in raw.keys]
     matrix = torch.tensor(np.stack([d.matrix for d in draws]), device=device)
     rows = raw.batch
-    xyz = torch.einsum("nij,nj->ni", matrix.index_select(0, rows), raw.xyz)
+    xyz = _turned(matrix, rows, raw.xyz)
     generator = torch.Generator(device).manual_seed(raw.seed)
     if config.shift_z:
         xyz[:, 2] += torch.tensor([d.shift for d in draws], device=device).index_select(0, rows)
@@ -46,12 +46,16 @@ def augment(raw: RawBatch, config: AugmentConfig) -> RawBatch:
     extra = dict(raw.extra)
     if "nx" in extra:
         normals = torch.stack([extra["nx"], extra["ny"], extra["nz"]], 1)
-        turned = torch.einsum("nij,nj->ni", _without_scale(matrix).index_select(0, rows), normals)
-        extra["nx"], extra["ny"], extra["nz"] = turned.unbind(1)
+        extra["nx"], extra["ny"], extra["nz"] = _turned(_without_scale(matrix), rows, normals).unbind(1)
     scans = raw.scans
     if config.mix_prob and scans > 1 and np.random.default_rng([raw.seed, 1]).random() < config.mix_prob:
         rows, scans = rows // 2, (scans + 1) // 2
     return raw.replace(xyz=xyz, intensity=intensity, extra=extra, batch=rows, scans=scans)
+
+
+def _turned(matrix: Tensor, rows: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [N, 3] times the matrix [B, 3, 3] of their rows; no matrix product: autocast would halve it."""
+    return (matrix.index_select(0, rows) * vectors[:, None, :]).sum(2)
 
 
 class _ScanDraw:

@@ -256,6 +256,10 @@ def check(config: TrainConfig) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{key}: {value} is not between 0 and 1")
+    if config.trainer.strategy == "fsdp" and config.trainer.gradient_clip:
+        raise ConfigError("trainer.gradient_clip: cannot be computed over fsdp's shards; set it to 0, or use ddp")
+    if config.trainer.strategy == "fsdp" and config.trainer.ema:
+        raise ConfigError("trainer.ema: cannot be kept over fsdp's shards; set it to 0, or use ddp")
     if config.data.sensor_height < 0:
         raise ConfigError(f"data.sensor_height: {config.data.sensor_height} is below the ground")
     if not 0 < config.augment.scale[0] <= config.augment.scale[1]:

@@ -135,7 +135,8 @@ def _balance_inputs(model: PointTransformer, manifest: Manifest) -> None:
     spread = {"x": far, "y": far, "z": _spread(s.z), "intensity": _spread(s.intensity)}
     scale = [max(spread.get(name, 1.0), 1e-3) for name in manifest.preprocessing.features]
     with torch.no_grad():
-        model.stem.weight /= torch.tensor(scale)[:, None]
+        linear = isinstance(model.stem, torch.nn.Linear)  # [width, features], a convolution's [K, features, width]
+        model.stem.weight /= torch.tensor(scale) if linear else torch.tensor(scale)[:, None]
 
 
 def _spread(quantiles: dict[str, float]) -> float:

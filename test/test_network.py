@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from srkd_ros.geometry import GeometrySpec, LevelSpec, build_geometry, voxels_from_grid
 from srkd_ros.geometry.rotary import rotary_table
-from srkd_ros.network import PRESETS, PointTransformer, convolution, parameter_count, preset
-from srkd_ros.network.attention import interleaved, rotate
+from srkd_ros.network import PRESETS, PointTransformer, parameter_count, preset
+from srkd_ros.network.attention import _attend, interleaved, rotate
 from srkd_ros.network.blocks import max_over_children
 from srkd_ros.network.convolution import SubmanifoldConvolution, pair_convolution
 
@@ -80,13 +80,13 @@ def spconv_on_one_thread(monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     spconv_backend.enable()
-    yield
+    yield spconv_backend
     spconv_backend.enable(False)
     torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_convolution_is_spconvs(kernel, spconv_on_one_thread, monkeypatch):
+def test_convolution_is_spconvs(kernel, spconv_on_one_thread):
     voxels = cloud(clouds=2)
     layer = SubmanifoldConvolution(4, 6, kernel)
     x = torch.randn(len(voxels.code), 4, requires_grad=True)
@@ -94,12 +94,16 @@ def test_convolution_is_spconvs(kernel, spconv_on_one_thread, monkeypatch):
     results = []
     for own in (False, True):
         if own:
-            monkeypatch.setattr(convolution, "accelerated", None)
+            with torch.no_grad():
+                half = layer(x.bfloat16(), level)  # spconv has no kernels for it
+            spconv_on_one_thread.enable(False)
         out = layer(x, level)
         grads = torch.autograd.grad(out.square().sum(), [x, layer.weight, layer.bias])
         results.append([out, *grads])
     for theirs, ours in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(half.float(), results[1][0], rtol=0.05, atol=0.05)
+    assert list(level.accelerator.indice_dict) == [f"kernel{kernel}"]  # shared by the level's next convolutions
 
 
 @pytest.mark.parametrize("tables", ["pairs", "neighbors"])
@@ -190,6 +194,29 @@ def test_tables_and_pairs_agree_through_the_whole_network():
         pairs = model(x, build_geometry(voxels, model.geometry_spec))
         spec = dataclasses.replace(model.geometry_spec, tables="neighbors")
         torch.testing.assert_close(model(x, build_geometry(voxels, spec)), pairs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stem_reads_coordinates_in_full_precision():
+    """Under autocast too: bfloat16 has steps of half a metre at 100 m."""
+    voxels = cloud()
+    model = PointTransformer(SMALL).eval()
+    geometry = build_geometry(voxels, model.geometry_spec)
+    x = torch.randn(len(voxels.code), SMALL.in_channels) + 100
+    seen = []
+    model.stem_norm.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(x, geometry)
+        with torch.autocast("cpu", torch.bfloat16):
+            model(x, geometry)
+    assert torch.equal(*seen)
+
+
+def test_attention_of_any_width_is_the_same_when_padded(monkeypatch):
+    q, k, v = torch.randn(3, 2, 3, 16, 18)
+    mask = torch.rand(2, 1, 1, 16) < 0.8
+    expected = _attend(q, k, v, mask)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    torch.testing.assert_close(_attend(q, k, v, mask), expected)
 
 
 def test_every_parameter_gets_a_gradient():

@@ -209,6 +209,7 @@ def test_a_finished_run_is_not_overwritten(teacher: Path):
 def test_resuming_with_other_settings_names_the_first(teacher: Path):
     c = config(TrainConfig, teacher.parent, steps=60)
     c.network.encoder_channels, c.network.decoder_channels, c.resume, c.optimizer.lr = (12, 24), (12,), True, 0.5
+    c.data.sensor_height = 1.7
     with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.5 now, 0\.02"):
         train(c, sources())
 

@@ -51,6 +51,15 @@ def test_augmentation_without_changes_changes_nothing():
     torch.testing.assert_close(same.xyz, batch.xyz)
 
 
+def test_autocast_does_not_round_coordinates():
+    """bfloat16 has steps of half a metre at 100 m."""
+    batch = raw(0, 1)
+    expected = augment(batch, AugmentConfig())
+    with torch.autocast("cpu", torch.bfloat16):
+        got = augment(batch, AugmentConfig())
+    assert torch.equal(got.xyz, expected.xyz)
+
+
 def test_rotation_scale_and_flip_keep_shapes():
     batch = raw(0)
     changed = augment(batch, AugmentConfig(jitter=0.0, scale=(1.1, 1.1)))

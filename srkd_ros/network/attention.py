@@ -69,16 +69,27 @@ class PatchAttention(nn.Module):
             )
             v = _to_patches(qkv[:, 2 * channels :], patches).unflatten(-1, (self.heads, dim)).transpose(1, 2)
         mask = None if patches.mask is None else patches.mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = _attend(q, k, v, mask)
         out = out.transpose(1, 2).reshape(-1, channels).index_select(0, patches.slot)  # [P K, C] -> [V, C]
         return self.projection(out)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention [P, H, K, D]. CUDA's fast kernels want a width that is a multiple of eight."""
+    dim = q.shape[-1]
+    missing = -dim % 8 if q.is_cuda else 0
+    if not missing:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    q, k, v = (F.pad(t, (0, missing)) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=dim**-0.5)[..., :dim]
 
 
 @cache
 def rows_of_qkv(channels: int, heads: int, device: torch.device) -> Tensor:
     """Rows of the qkv weight [3 C, C] with the pairs of queries and keys interleaved, values as they are."""
-    one = interleaved(channels // heads, heads)
-    return torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)]).to(device)
+    with torch.inference_mode(False):  # kept for training too
+        one = interleaved(channels // heads, heads)
+        return torch.cat([one, one + channels, torch.arange(2 * channels, 3 * channels)]).to(device)
 
 
 def _to_patches(x: Tensor, patches: Patches) -> Tensor:

@@ -108,8 +108,10 @@ def _accumulate(x: Tensor, weight: Tensor, pairs: Pairs, bias: Tensor | None = N
     last = len(weight) - 1
     centre = weight[len(weight) // 2]
     out = x @ centre if bias is None else torch.addmm(bias, x, centre)
+    wide = torch.float32 if x.element_size() == 2 else x.dtype  # up to 27 terms are not summed in half precision
+    out = out.to(wide)
     for k, source, target in _by_offset(pairs):
         if len(source):
-            out.index_add_(0, target, x.index_select(0, source) @ weight[k])
-            out.index_add_(0, source, x.index_select(0, target) @ weight[last - k])
-    return out
+            out.index_add_(0, target, (x.index_select(0, source) @ weight[k]).to(wide))
+            out.index_add_(0, source, (x.index_select(0, target) @ weight[last - k]).to(wide))
+    return out.to(x.dtype)

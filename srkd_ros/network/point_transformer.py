@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from srkd_ros.geometry.levels import Geometry, GeometrySpec, Level, LevelSpec
@@ -102,7 +103,7 @@ class PointTransformer(nn.Module):
     def features(self, x: Tensor, geometry: Geometry) -> Features:
         """As forward, with the features of every level."""
         levels = geometry.levels
-        x = self.stem(x, levels[0]) if self.config.stem_kernel > 1 else self.stem(x)
+        x = self._stem(x, levels[0])
         x = self.stem_activation(self.stem_norm(x))
         encoder: list[Tensor] = []
         for number, stage in enumerate(self.encoder):
@@ -120,6 +121,13 @@ class PointTransformer(nn.Module):
             x = _run(stage, x, levels[number], skip if self.config.skip_convolution else None)
             decoder.insert(0, x)
         return Features(self.head(x), encoder, decoder)
+
+    def _stem(self, x: Tensor, level: Level) -> Tensor:
+        """In full precision even under autocast: it reads coordinates, and at 100 m float16 has steps of 6 cm."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._stem(x.float(), level)
+        return self.stem(x, level) if self.config.stem_kernel > 1 else self.stem(x)
 
 
 def _drop_rates(deepest: float, blocks: int) -> list[float]:

@@ -45,13 +45,20 @@ class _Backend:
         assert isinstance(layer, convolution.SubmanifoldConvolution)
         size, inside, outside = layer.kernel_size, layer.in_channels, layer.out_channels
         kernel = self._kernel(inside, outside, size).train(layer.training)
+        given = x.dtype
+        if given == torch.bfloat16:  # spconv has no kernels for it
+            x = x.float()
         weight = layer.weight.to(x.dtype).reshape(size, size, size, inside, outside)
         kernel.weight = weight.permute(4, 0, 1, 2, 3).contiguous()
-        out = kernel(self._tensor(x, level)).features
+        with torch.autocast(x.device.type, enabled=False):
+            result = kernel(self._tensor(x, level))
+        level.accelerator.indice_dict.update(result.indice_dict)  # spconv fills a copy
+        out = result.features.to(given)
         return out if layer.bias is None else out + layer.bias
 
     def _kernel(self, inside: int, outside: int, size: int) -> nn.Module:
-        kernel = self._spconv.SubMConv3d(inside, outside, size, bias=False, indice_key=f"kernel{size}")
+        with torch.device("meta"):  # its own weight is never used
+            kernel = self._spconv.SubMConv3d(inside, outside, size, bias=False, indice_key=f"kernel{size}")
         del kernel.weight  # a parameter cannot be replaced by a tensor that carries a gradient elsewhere
         return kernel
 

@@ -60,7 +60,9 @@ class TensorRTRuntime:
                 )
             self._context.set_tensor_address(name, values.data_ptr())
         self._context.set_tensor_address(LOGITS, logits.data_ptr())
-        if not self._context.execute_async_v3(self._stream.cuda_stream):
+        with torch.cuda.device(self.device):
+            ran = self._context.execute_async_v3(self._stream.cuda_stream)
+        if not ran:
             raise ModelError("TensorRT could not run the network; its log says why")
         current.wait_stream(self._stream)
         for values in (*feed.values(), logits):  # torch must not reuse their memory before this stream is done

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkd_train.losses.logits import full_precision
+from srkd_train.losses.logits import full_precision, product
 
 _LAYERS = 1024  # cells of height that a key has room for, half of them below the sensor
 
@@ -141,4 +141,4 @@ def _distances(features: Tensor, members: Tensor, normalise: bool) -> Tensor:
     x = F.normalize(x, dim=1) if normalise else x
     x = x.view(*members.shape, -1)
     length = x.square().sum(-1)
-    return length[:, :, None] + length[:, None, :] - 2 * (x @ x.transpose(1, 2))
+    return length[:, :, None] + length[:, None, :] - 2 * product(x, x.transpose(1, 2))

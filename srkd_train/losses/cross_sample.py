@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkd_train.losses.logits import full_precision, kl
+from srkd_train.losses.logits import full_precision, kl, product
 
 
 def sample_rows(batch: Tensor, scans: int, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -55,4 +55,4 @@ def cross_sample(
         return full_precision(student).sum() * 0  # a batch of one scan has no pairs
     s = F.normalize(full_precision(student), dim=-1)
     t = F.normalize(full_precision(teacher.detach()), dim=-1)
-    return kl(s[i] @ s[j].transpose(1, 2), t[i] @ t[j].transpose(1, 2), temperature, reverse).mean()
+    return kl(product(s[i], s[j].transpose(1, 2)), product(t[i], t[j].transpose(1, 2)), temperature, reverse).mean()

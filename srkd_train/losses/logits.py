@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,6 +13,12 @@ from torch import Tensor
 def full_precision(x: Tensor) -> Tensor:
     """float64 stays, anything narrower becomes float32: losses are never computed in half precision."""
     return x if x.element_size() == 8 else x.float()
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in the precision of a and b: autocast would halve it."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
 
 
 def kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, reverse: bool = False) -> Tensor:
