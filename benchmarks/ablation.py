@@ -244,7 +244,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for variant in VARIANTS:
         shares = sorted({r["share"] for r in rows if r["variant"] == variant})
         if shares:
@@ -259,7 +259,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks([5, 25, 100], ["5 %", "25 %", "100 %"])
     axes.set_xlabel("labelled scans")
     axes.set_ylabel("mIoU on held-out towns, percent")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 
