@@ -80,9 +80,7 @@ def test_a_callback_is_handed_over_once_even_if_no_thread_gets_to_run(spun, monk
         while not stop.is_set():
             sum(range(2000))
 
-    hogs = [threading.Thread(target=hog, daemon=True)]
-    for each in hogs:
-        each.start()
+    threading.Thread(target=hog, daemon=True).start()
     node.create_timer(0.02, lambda: ticked.append(1), MutuallyExclusiveCallbackGroup())
     assert wait(lambda: len(ticked) > 10)
     stop.set()

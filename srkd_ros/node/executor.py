@@ -22,6 +22,8 @@ from rclpy.executors import (
 from rclpy.service import Service
 from rclpy.subscription import Subscription
 
+from srkd_ros.node.watch import one_line
+
 HANDOVER = 2e-4  # seconds between two looks whether a thread has begun
 THREADS = 8  # started as they are needed; more than the callback groups that can be busy at the same time
 
@@ -82,8 +84,7 @@ class CloudExecutor(Executor):
             if not isinstance(entity, Service):
                 raise
             name = getattr(entity, "srv_name", "a service")
-            first = (str(error).splitlines() or [""])[0]
-            node.get_logger().error(f"{name}: {type(error).__name__}: {first}")
+            node.get_logger().error(f"{name}: {one_line(error)}")
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """As Executor.shutdown; callbacks that have not begun are dropped."""
