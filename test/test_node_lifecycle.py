@@ -219,16 +219,19 @@ def test_signal_while_it_loads(tmp_path, student_file):
 def test_two_nodes_in_one_process(tmp_path, quick_student_file):
     (tmp_path / "pair.py").write_text(PAIR)
     command = [sys.executable, str(tmp_path / "pair.py"), str(quick_student_file)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = open(tmp_path / "log.txt", "w+")  # noqa: SIM115
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
     front, rear = Peer("front_segmenter", "front"), Peer("rear_segmenter", "rear")
     try:
-        assert front.wait(lambda: "clouds" in front.statuses and "clouds" in rear.statuses, 60.0)
+        told = front.wait(lambda: "clouds" in front.statuses and "clouds" in rear.statuses, 60.0)
+        assert told, (front.statuses, rear.statuses, (tmp_path / "log.txt").read_text())
         assert front.wait(lambda: front.points.get_subscription_count() and rear.points.get_subscription_count())
         for peer in (front, rear):
             assert (column(peer.answer(street()), "label") != 255).any()
     finally:
         process.terminate()
         process.wait(10.0)
+        log.close()
         front.close()
         rear.close()
 
