@@ -19,6 +19,7 @@ from srkd_ros.errors import SrkdError
 from srkd_ros.geometry import GeometrySpec
 from srkd_ros.labels import LabelSet
 from srkd_ros.network import PointTransformer, preset
+from srkd_ros.network.packing import available
 from srkd_ros.runtimes import open_runtime
 
 OURS = "srkd_ros"
@@ -62,6 +63,11 @@ def student_file(name: str, voxel_size: float) -> Path:
     path = _folder() / f"{name}-{voxel_size}.safetensors"
     student.save(path, model.state_dict(), manifest)
     return path
+
+
+def bf16_available(device: str) -> bool:
+    """Whether the torch runtime can multiply in bf16 instead of fp32; on GPUs its fp16 is measured."""
+    return torch.device(device).type == "cpu" and available(torch.bfloat16)
 
 
 def geometry_spec(name: str, device: str) -> GeometrySpec:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import clouds, peers
 from benchmarks.jobs import Job, Settings
-from benchmarks.models import CLOUDS, OURS, QUICK, cloud_of, network, onnx_file, student_file
+from benchmarks.models import CLOUDS, OURS, QUICK, bf16_available, cloud_of, network, onnx_file, student_file
 from benchmarks.timing import Case, Group, one_thread
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
 from srkd_ros.runtimes import open_runtime
@@ -58,6 +58,9 @@ def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     geometry = build_geometry(voxels, runtime.geometry_spec)
     run = torch.inference_mode()(lambda: runtime.logits(features, geometry))
     group = Group([Case(OURS, run)], OURS, {"voxels": len(features)})
+    if bf16_available(settings.device) and not settings.quick:
+        narrow = open_runtime(student_file(preset, size), "torch", settings.device, "bf16")
+        group.cases.append(Case(f"{OURS}, bf16", torch.inference_mode()(lambda: narrow.logits(features, geometry))))
     if preset != "nano":
         return group
     group.cases.append(one_thread(group.cases[0]))

@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from benchmarks import clouds, report
 from benchmarks.jobs import Job, run_job
-from benchmarks.models import cloud_of, network, student_file
+from benchmarks.models import bf16_available, cloud_of, network, student_file
 from benchmarks.timing import Case, Group
 from srkd_ros.errors import ConfigError, SrkdError
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
@@ -153,6 +153,8 @@ def open_all(preset: str, options: Options) -> Iterator[tuple[str, Runtime | Non
                 graph = export_onnx(student, student.with_suffix(".onnx"), precision)
             runtime = open_runtime(student if graph is None or name == "torch" else graph, name, options.device)
             yield f"{name} {precision}", runtime, ""
+            if name == "torch" and bf16_available(options.device):
+                yield "torch bf16", open_runtime(student, name, options.device, "bf16"), ""
         except SrkdError as error:
             yield name, None, str(error)
 
@@ -174,10 +176,11 @@ def network_group(preset: str, voxels: Voxels, features: torch.Tensor, opened: d
 
 
 def geometry_group(preset: str, voxels: Voxels, features: torch.Tensor, opened: dict[str, Runtime]) -> Group:
-    """Voxels to the tables that each runtime reads."""
+    """Voxels to the tables that each runtime reads; those of torch are the same in any precision."""
     cases = [
         Case(name, torch.inference_mode()(partial(build_geometry, voxels, runtime.geometry_spec)))
         for name, runtime in opened.items()
+        if name != "torch bf16"
     ]
     return Group(cases, cases[0].method, _sizes(preset, features))
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.jobs import Job, Settings, Skip
-from benchmarks.models import CLOUDS, QUICK, cloud_of, onnx_file, student_file
+from benchmarks.models import CLOUDS, QUICK, bf16_available, cloud_of, onnx_file, student_file
 from benchmarks.timing import Case, Group
 from srkd_ros import Segmenter
 
@@ -54,6 +54,9 @@ def segmenter(name: str, size: float, preset: str, settings: Settings) -> Group:
         "torch",
         {"points": len(xyz), "voxels": voxels},
     )
+    if bf16_available(settings.device) and not settings.quick:
+        narrow = Segmenter.load(student_file(preset, size), "torch", settings.device, precision="bf16")
+        group.cases.append(Case("torch, bf16", lambda: narrow(xyz, intensity), stages=lambda result: result.timings))
     if preset != "nano" or settings.quick:
         return group
     path, reason = onnx_file(preset, size)
@@ -73,15 +76,23 @@ def message(name: str, size: float, settings: Settings) -> Group:
     cloud = cloud_of(name)
     incoming = cloud.message()
     parameters = {key: parameter.default for key, parameter in node_settings.PARAMETERS.items()}
-    work = load(student_file("nano", size), "torch", settings.device, node_settings.check(parameters))
 
-    def run() -> dict[str, float]:
-        labelled = work.label(incoming, None)
-        begin = time.perf_counter()
-        work.segmented(incoming, labelled, None)
-        return {**labelled.timings, "write": (time.perf_counter() - begin) * 1e3}
+    def case(method: str, precision: str) -> Case:
+        checked = node_settings.check(parameters)
+        work = load(student_file("nano", size), "torch", settings.device, precision, checked)
 
-    return Group([Case("torch", run, stages=lambda timings: timings)], "torch", {"points": cloud.points})
+        def run() -> dict[str, float]:
+            labelled = work.label(incoming, None)
+            begin = time.perf_counter()
+            work.segmented(incoming, labelled, None)
+            return {**labelled.timings, "write": (time.perf_counter() - begin) * 1e3}
+
+        return Case(method, run, stages=lambda timings: timings)
+
+    group = Group([case("torch", "auto")], "torch", {"points": cloud.points})
+    if bf16_available(settings.device) and not settings.quick:
+        group.cases.append(case("torch, bf16", "bf16"))
+    return group
 
 
 def _cloud(name: str) -> Any:

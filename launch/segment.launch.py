@@ -26,6 +26,7 @@ PARAMETERS = {
     "model_dir": ("Folder of the models that may be chosen while running; empty: that of the model.", None),
     "runtime": ("What runs the network.", ["", "auto", "torch", "onnx", "tensorrt"]),
     "device": ("auto, cpu, cuda or cuda:N.", None),
+    "precision": ("Of matrix products in torch.", ["", "auto", "fp32", "bf16", "fp16"]),
     "threads": ("CPU threads for the network; 0: all but one.", None),
     "intensity_field": ("Field to read intensity from; auto takes the usual names.", None),
     "intensity_scale": ("Raw intensity that counts as 1.0, such as 255; auto finds it.", None),
@@ -38,7 +39,16 @@ PARAMETERS = {
     "sensor_rpy": ("Roll, pitch, yaw in radians that turn the sensor upright, such as '[3.14159, 0, 0]'.", None),
     "autostart": ("false leaves configuring and activating to a lifecycle manager.", ["", *BOOLEANS]),
 }
-TEXTS = ("model", "model_dir", "runtime", "device", "intensity_field", "intensity_scale", "target_frame")
+TEXTS = (
+    "model",
+    "model_dir",
+    "runtime",
+    "device",
+    "precision",
+    "intensity_field",
+    "intensity_scale",
+    "target_frame",
+)
 TOPICS = {
     "points": ("points", "Topic of the input clouds."),
     "segmented": ("segmented", "Topic of the labelled clouds."),

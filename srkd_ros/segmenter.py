@@ -50,13 +50,17 @@ class Segmenter:
         runtime: str = "auto",
         device: str = "auto",
         intensity_scale: str | float = "auto",
+        precision: str = "auto",
     ) -> Segmenter:
         """Load a student file (.safetensors) or its exported graph (.onnx).
 
-        `intensity_scale` is the raw intensity that counts as 1.0, or "auto" (see IntensityScale). Raises ModelError for
-        a file that cannot be used, ConfigError for a setting, MissingPackageError for a runtime that is not installed.
+        `intensity_scale` is the raw intensity that counts as 1.0, or "auto" (see IntensityScale); `precision` is that
+        of matrix products: fp32, bf16, fp16, or "auto" for the device's usual one (see open_runtime).
+
+        Raises ModelError for a file that cannot be used, ConfigError for a setting, MissingPackageError for a runtime
+        that is not installed.
         """
-        return cls(open_runtime(path, runtime, device), Path(path), file_hash(path), intensity_scale)
+        return cls(open_runtime(path, runtime, device, precision), Path(path), file_hash(path), intensity_scale)
 
     @property
     def manifest(self) -> Manifest:

@@ -169,8 +169,8 @@ class SegmenterNode(LifecycleNode):
             ) from error
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(settings.thread_count(self.get_parameter("threads").value, cores))
-        runtime, device = self.get_parameter("runtime").value, self.get_parameter("device").value
-        return load(path, runtime, device, chosen)
+        runtime, device, precision = (self.get_parameter(name).value for name in ("runtime", "device", "precision"))
+        return load(path, runtime, device, precision, chosen)
 
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import runtimes
+from srkd_ros.network.packing import available
 
 
 @pytest.mark.parametrize(("option", "name"), [("--presets", "nano"), ("--clouds", "vlp-16")])
@@ -27,7 +28,10 @@ def test_a_short_run(tmp_path, monkeypatch):
     chosen = ["--presets", "nano", "--clouds", "vlp-16", "--runtimes", "torch", "--seconds", "0"]
     assert runtimes.main([*chosen, "--output", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "runtimes-cpu.json").read_text())["rows"]
-    assert [row["benchmark"] for row in rows] == ["network", "geometry"]
+    methods = {"network": ["torch fp32", "torch bf16"], "geometry": ["torch fp32"]}
+    if not available(torch.bfloat16):
+        methods["network"].remove("torch bf16")
+    assert [(row["benchmark"], row["method"]) for row in rows] == [(b, m) for b, ms in methods.items() for m in ms]
     for row in rows:
         assert 0 < row["median_ms"] <= row["p95_ms"]
         assert row["sizes"]["parameters"] > 0

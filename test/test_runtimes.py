@@ -14,7 +14,8 @@ from networks import save_student, scene, shallow, trained
 
 from srkd_ros import Segmenter, runtimes
 from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
-from srkd_ros.runtimes import onnx_runtime, open_runtime
+from srkd_ros.network.packing import available
+from srkd_ros.runtimes import onnx_runtime, open_runtime, torch_runtime
 from srkd_ros.runtimes.onnx_file import read_manifest, read_metadata
 from srkd_train.export import run_export
 
@@ -76,6 +77,32 @@ def test_a_runtime_that_does_not_read_the_file(files, tmp_path):
     assert ".safetensors" in refusal(ConfigError, graph, "torch")
     assert "auto, torch, onnx, tensorrt" in refusal(ConfigError, graph, "ncnn")
     assert "no such" in refusal(ModelError, tmp_path / "missing.onnx")
+
+
+def test_precision(files, monkeypatch):
+    student, graph = files
+    assert open_runtime(student, "auto", "cpu").precision == "fp32"
+    assert "auto, fp32, bf16, fp16" in refusal(ConfigError, student, "auto", "cpu", "int8")
+    assert "for GPUs" in refusal(ConfigError, student, "auto", "cpu", "fp16")
+    assert open_runtime(graph, "onnx", "cpu", "fp32").precision == "fp32"
+    assert "--precision fp16" in refusal(ConfigError, graph, "onnx", "cpu", "fp16")
+    assert ".safetensors" in refusal(ConfigError, graph, "onnx", "cpu", "bf16")
+    monkeypatch.setattr(torch_runtime, "available", lambda dtype: False)
+    assert "take fp32" in refusal(ConfigError, student, "auto", "cpu", "bf16")
+
+
+@pytest.mark.skipif(not available(torch.bfloat16), reason="this CPU has no bfloat16 products")
+def test_bf16_changes_no_clear_label(student_file):
+    xyz, intensity = scene(20_000)
+    exact = Segmenter.load(student_file, device="cpu", intensity_scale=1.0)
+    fast = Segmenter.load(student_file, device="cpu", intensity_scale=1.0, precision="bf16")
+    assert "bf16" in fast.runtime_reason
+    second, best = np.sort(exact.probabilities(xyz, intensity), 1)[:, -2:].T
+    wanted, got = exact(xyz, intensity), fast(xyz, intensity)
+    same = wanted.labels == got.labels
+    assert same.mean() > 0.98  # random weights: many near ties
+    assert same[best - second > 0.03].all()
+    assert 0 < np.abs(wanted.confidence - got.confidence).max() < 0.05
 
 
 def test_missing_packages_name_the_command(files, monkeypatch):

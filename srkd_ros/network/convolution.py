@@ -105,13 +105,17 @@ def _by_offset(pairs: Pairs) -> list[tuple[int, Tensor, Tensor]]:
 
 
 def _accumulate(x: Tensor, weight: Tensor, pairs: Pairs, bias: Tensor | None = None) -> Tensor:
+    """Products in the weight's type, the sum in float32 or wider, the result in x's type."""
     last = len(weight) - 1
     centre = weight[len(weight) // 2]
-    out = x @ centre if bias is None else torch.addmm(bias, x, centre)
-    wide = torch.float32 if x.element_size() == 2 else x.dtype  # up to 27 terms are not summed in half precision
-    out = out.to(wide)
+    dtype, x = x.dtype, x.to(weight.dtype)
+    half = x.element_size() == 2
+    wide = torch.float32 if half else x.dtype  # up to 27 terms are not summed in half precision
+    out = (x @ centre).to(wide) if bias is None or half else torch.addmm(bias, x, centre)
+    if bias is not None and half:
+        out += bias
     for k, source, target in _by_offset(pairs):
         if len(source):
             out.index_add_(0, target, (x.index_select(0, source) @ weight[k]).to(wide))
             out.index_add_(0, source, (x.index_select(0, target) @ weight[last - k]).to(wide))
-    return out.to(x.dtype)
+    return out.to(dtype)

@@ -41,6 +41,11 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "runtime": Parameter("auto", "What runs the network: auto, torch, onnx or tensorrt.", configured=True),
     "device": Parameter("auto", "auto (CUDA if there is one), cpu, cuda or cuda:N.", configured=True),
+    "precision": Parameter(
+        "auto",
+        "Of the matrix products in torch: auto (fp32 on CPUs, fp16 on CUDA), fp32, bf16 or fp16. An .onnx has its own.",
+        configured=True,
+    ),
     "threads": Parameter(
         0,
         "CPU threads for the network; 0 leaves one core to ROS where there are four or more.",
@@ -100,7 +105,7 @@ def check(values: Mapping[str, Any]) -> Settings:
     for name in ("keep_input_fields", "transform_output", "autostart"):
         if not isinstance(values[name], bool):
             raise ConfigError(f"{name}: {values[name]!r} is neither true nor false")
-    for name in ("model", "model_dir", "runtime", "device", "intensity_field", "target_frame"):
+    for name in ("model", "model_dir", "runtime", "device", "precision", "intensity_field", "target_frame"):
         if not isinstance(values[name], str):
             raise ConfigError(f"{name}: {values[name]!r} is no text; write it in quotes")
     _number("threads", values["threads"])

@@ -117,9 +117,9 @@ def timed(stage: str, timings: dict[str, float], function: Callable[[], Any]) ->
     return result
 
 
-def load(path: Path, runtime: str, device: str, settings: Settings) -> Work:
+def load(path: Path, runtime: str, device: str, precision: str, settings: Settings) -> Work:
     """Load a student and label a made-up cloud: on a GPU of full size, on a CPU just to start its threads."""
-    segmenter = Segmenter.load(path, runtime, device, settings.intensity_scale)
+    segmenter = Segmenter.load(path, runtime, device, settings.intensity_scale, precision)
     work = Work.make(segmenter, settings)
     segmenter.warm_up(5_000 if segmenter.device.type == "cpu" else 120_000)
     return work

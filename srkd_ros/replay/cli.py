@@ -78,6 +78,7 @@ def _replay(given: argparse.Namespace) -> int:
         selection=Selection(given.start, given.end, given.every, given.n, given.shard),
         device=given.device,
         runtime=given.runtime,
+        precision=given.precision,
         intensity_scale=given.intensity_scale,
         intensity_field=given.intensity_field,
         bag=given.bag,
@@ -136,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
     )
     g.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
     g.add_argument("--runtime", default="auto", help="auto, torch, onnx, tensorrt (auto)")
+    g.add_argument("--precision", default="auto", help="of matrix products in torch: auto, fp32, bf16, fp16 (auto)")
     g = p.add_argument_group("truth")
     g.add_argument("--truth", metavar="DIR|TOPIC|FIELD", help=".label files in order, a label topic, or a cloud field")
     g.add_argument("--truth-ids", choices=("raw", "class"), help="what its numbers are (raw in files, else class)")

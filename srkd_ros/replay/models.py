@@ -36,6 +36,7 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     device: str = "auto"
     runtime: str = "auto"
+    precision: str = "auto"
     intensity_scale: str | float = "auto"
     intensity_field: str = "auto"
     bag: bool = True
@@ -66,7 +67,7 @@ def load_models(options: Options, source: Source) -> list[Model]:
     names = unique_names(options.models)
     models = []
     for name, path in zip(names, options.models, strict=True):
-        segmenter = Segmenter.load(path, options.runtime, options.device, scale)
+        segmenter = Segmenter.load(path, options.runtime, options.device, scale, options.precision)
         topic = "/segmented" if len(names) == 1 else f"/{topic_name(name)}/segmented"
         evaluation = Evaluation(segmenter.labels, segmenter.manifest.statistics)
         models.append(Model(name, segmenter, Offline(segmenter, options.bag), evaluation, topic))

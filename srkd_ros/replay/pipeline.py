@@ -83,6 +83,7 @@ def begin(options: Options, source: Source, models: list[Model], teacher: Model 
         "rate": options.rate if options.realtime else None,
         "device": options.device,
         "runtime": options.runtime,
+        "precision": options.precision,
         "intensity_scale": options.intensity_scale,
         "intensity_field": options.intensity_field,
         "bag": options.bag,

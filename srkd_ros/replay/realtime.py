@@ -76,7 +76,8 @@ def go_live(run: Run, console: Console) -> None:
     bag = LabelledBag(run.folder, {m.topic: m.labels for m in run.models})
     for model in run.models:
         scale = model.segmenter.intensity_scale
-        parameters = {"runtime": options.runtime, "device": options.device, "intensity_field": options.intensity_field}
+        same = ("runtime", "device", "precision", "intensity_field")
+        parameters = {name: getattr(options, name) for name in same}
         with console.status(f"{model.name}: playing to the live node") as status:
             result = live_run(
                 options.inputs,

@@ -16,6 +16,7 @@ from srkd_ros.geometry import Geometry, GeometrySpec
 from srkd_ros.student import Manifest
 
 RUNTIMES = ("auto", "torch", "onnx", "tensorrt")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 class Runtime(Protocol):
@@ -26,6 +27,7 @@ class Runtime(Protocol):
     device: torch.device
     manifest: Manifest
     geometry_spec: GeometrySpec
+    precision: str  # of the matrix products: fp32, bf16 or fp16
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """Voxel features float32 [V, C] to logits [V, classes], on `device`."""
@@ -45,15 +47,18 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto") -> Runtime:
+def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto", precision: str = "auto") -> Runtime:
     """Load student.safetensors or student.onnx with the named runtime, or with the fastest that is available.
 
+    `precision` is that of the matrix products in torch; "auto" is fp32 on CPUs and fp16 on CUDA. A graph has its own.
     ConfigError for a runtime that does not read the file, ModelError for a file that cannot be used,
     MissingPackageError, with the command that mends it, for a runtime that is not installed.
     """
     path = Path(path)
     if runtime not in RUNTIMES:
         raise ConfigError(f"runtime: {runtime!r} is not one of {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     chosen = choose_device(device)
@@ -62,9 +67,17 @@ def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto") 
 
         if runtime not in ("auto", "torch"):
             raise ConfigError(f"runtime: {runtime} needs an .onnx file; make one with `srkd-train export {path}`")
-        return TorchRuntime(path, chosen)
+        return TorchRuntime(path, chosen, precision)
     if path.suffix == ".onnx":
-        return _open_graph(path, runtime, device, chosen)
+        graph = _open_graph(path, runtime, device, chosen)
+        if precision not in ("auto", graph.precision):
+            raise ConfigError(
+                f"precision: {path} is a graph in {graph.precision}; "
+                f"`srkd-train export STUDENT --precision {precision}` makes one in {precision}"
+                if precision != "bf16"
+                else f"precision: {path} is a graph in {graph.precision}; bf16 needs the student's .safetensors file"
+            )
+        return graph
     raise ModelError(f"{path}: not a model file; expected .safetensors or .onnx")
 
 

@@ -42,6 +42,7 @@ class TensorRTRuntime:
             raise ModelError(f"{path}: not enough GPU memory for its engine; build one for fewer points (--points)")
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._tables = check_inputs([name for name in names if name != LOGITS], self.geometry_spec, path)
+        self.precision = built_for.precision
         self.reason = reason or f"{built_for.tensorrt} on {torch.cuda.get_device_name(device)}, {built_for.precision}"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:

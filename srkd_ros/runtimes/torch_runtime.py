@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from srkd_ros import student
-from srkd_ros.errors import ModelError
+from srkd_ros.errors import ConfigError, ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.network import PointTransformer
 from srkd_ros.network.folding import fold
-from srkd_ros.network.packing import pack
+from srkd_ros.network.packing import available, pack
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_network(path: str | Path) -> tuple[PointTransformer, student.Manifest]:
@@ -37,17 +39,32 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(self, path: str | Path, device: torch.device) -> None:
+    def __init__(self, path: str | Path, device: torch.device, precision: str = "auto") -> None:
         self.device = device
+        self.precision = _precision(precision, device)
+        self._dtype = _DTYPES[self.precision]
         model, self.manifest = load_network(path)
         self.model = fold(model).to(device)
         if device.type == "cpu":
-            pack(self.model)
+            pack(self.model, self._dtype)
         tables = "neighbors" if device.type == "cuda" else "pairs"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
-        self.reason = f"student weights on {device.type}"
+        self.reason = f"student weights on {device.type}, {self.precision}"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
-        """See Runtime.logits. On CUDA the matrix products run in float16."""
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+        """See Runtime.logits."""
+        half = self.device.type == "cuda" and self._dtype != torch.float32
+        with torch.autocast(self.device.type, self._dtype if half else None, enabled=half):
             return self.model(features, geometry).float()
+
+
+def _precision(wanted: str, device: torch.device) -> str:
+    """The type of the matrix products; ConfigError if the device has none of that name."""
+    if wanted == "auto":
+        return "fp16" if device.type == "cuda" else "fp32"
+    if device.type == "cpu":
+        if wanted == "fp16":
+            raise ConfigError("precision: fp16 is for GPUs; a CPU takes fp32 or bf16")
+        if wanted == "bf16" and not available(torch.bfloat16):
+            raise ConfigError("precision: this CPU, or this build of torch, cannot multiply in bf16; take fp32")
+    return wanted
