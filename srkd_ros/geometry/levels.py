@@ -44,11 +44,11 @@ class Level:
     grid: Tensor  # int64 [V, 3]
     batch: Tensor  # int64 [V]
     counts: list[int]  # voxels of each cloud
-    neighbors: dict[int, Tensor] = field(default_factory=dict)  # kernel size -> int64 [V, K], missing is V
+    neighbors: dict[int, Tensor] = field(default_factory=dict)  # kernel size -> int32 [V, K], missing is V
     pairs: dict[int, Pairs] = field(default_factory=dict)  # kernel size -> pair lists
     patches: dict[str, Patches] = field(default_factory=dict)  # curve order -> patches
     parents: Tensor | None = None  # int64 [V], voxel of the next coarser level; None at the coarsest
-    children: Tensor | None = None  # int64 [V, 8], voxels of the next finer level by octant; missing is their number
+    children: Tensor | None = None  # int32 [V, 8], voxels of the next finer level by octant; missing is their number
 
     accelerator: Any = None  # what an optional convolution backend keeps for this level
     _rotary: dict[tuple[int, float], Tensor] = field(default_factory=dict)
@@ -115,20 +115,20 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
                 _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
             )
         if level.children is not None:
-            level.children = level.children[:-1].long() if spec.tables == "neighbors" else None
+            level.children = level.children[:-1] if spec.tables == "neighbors" else None
     return Geometry(levels, spec)
 
 
 def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec) -> None:
     """Fill in neighbours, coarsest level first, since each level's come from the level above."""
+    pairs_only = spec.tables == "pairs"
     for number in reversed(range(len(levels))):
         level, wanted = levels[number], spec.levels[number].kernel_sizes
         top = number == len(levels) - 1
-        pairs_only = spec.tables == "pairs"
         needs_table = number > 0 or not pairs_only  # a finer level descends through this one's 3x3x3 table
         table = None
         if top and (needs_table or pairs_only):
-            table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3).int()
+            table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3)
         elif needs_table:
             table = _descend(levels, number, 3)
         if table is not None:
@@ -142,8 +142,9 @@ def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec)
                 )
             if pairs_only:
                 level.pairs[size] = pairs_from_half(_half(levels, codes, number, size))
-    for level in levels:
-        level.neighbors = {} if pairs_only else {size: table.long() for size, table in level.neighbors.items()}
+    if pairs_only:
+        for level in levels:
+            level.neighbors = {}
 
 
 def _half(levels: list[Level], codes: list[Tensor], number: int, size: int) -> Tensor:

@@ -35,7 +35,7 @@ def offsets(kernel_size: int) -> Tensor:
 
 
 def neighbors_by_search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tensor:
-    """Neighbour table int64 [V, K] by binary search among the sorted codes: for the coarsest level. Missing is V."""
+    """Neighbour table int32 [V, K] by binary search among the sorted codes: for the coarsest level. Missing is V."""
     voxels = len(code)
     cells = grid[:, None, :] + offsets(kernel_size).to(grid.device)  # [V, K, 3]
     inside = ((cells >= 0) & (cells < (1 << MAX_DEPTH))).all(-1)
@@ -49,7 +49,7 @@ def _search(wanted: Tensor, inside: Tensor, batch: Tensor, code: Tensor) -> Tens
     wanted = wanted | (batch[:, None] << bits)
     place = torch.searchsorted(code, wanted).clamp_(max=max(voxels - 1, 0))
     found = inside & (code[place] == wanted)
-    return torch.where(found, place, voxels)
+    return torch.where(found, place, voxels).int()
 
 
 def neighbors_by_descent(
