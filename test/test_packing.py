@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Packed linear maps compute what the folded network computes; without the operators everything stays as it is."""
+"""Packed and narrowed networks compute what the folded network computes, up to what their types can hold."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from srkd_ros.geometry import build_geometry, voxelize
 from srkd_ros.network import packing
 from srkd_ros.network.folding import fold
+from srkd_ros.network.narrowing import narrow
 from srkd_ros.network.packing import PackedLinear, pack
 
 NETWORKS = pytest.mark.parametrize(
@@ -75,6 +77,33 @@ def test_stem_and_head_stay_exact():
     narrow = [m for m in packed.modules() if isinstance(m, PackedLinear) and m.dtype == torch.bfloat16]
     assert len(narrow) > 5
     assert {m.out_dtype for m in narrow} == {torch.float32, torch.bfloat16}  # the latter inside of MLPs
+
+
+@NETWORKS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_narrowed_networks_agree(config, dtype):
+    """What GPUs run, here on the CPU: by tables, with rows of qkv interleaved ahead."""
+    model = trained(config)
+    plain = fold(model)
+    narrowed = narrow(copy.deepcopy(plain), dtype)
+    voxels = voxelize(torch.from_numpy(scene()[0]), 0.3)
+    geometry = build_geometry(voxels, dataclasses.replace(model.geometry_spec, tables="neighbors"))
+    x = torch.randn(len(voxels.code), config.in_channels, generator=torch.Generator().manual_seed(1))
+    seen = _input_types(narrowed)
+    with torch.inference_mode():
+        exact, rounded = plain(x, geometry), narrowed(x, geometry)
+    assert rounded.dtype == torch.float32
+    assert 1e-5 < (rounded - exact).norm() / exact.norm() < (2e-2 if dtype == torch.bfloat16 else 4e-3)
+    assert seen == {nn.LayerNorm: {torch.float32}}  # CUDA's takes no half input beside float32 weights
+
+
+def _input_types(model):
+    """The types that layer norms are called with, filled in as the model runs."""
+    seen = {}
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.register_forward_pre_hook(lambda m, given: seen.setdefault(type(m), set()).add(given[0].dtype))
+    return seen
 
 
 def test_without_the_operators_nothing_changes(monkeypatch):

@@ -84,6 +84,17 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=dim**-0.5)[..., :dim]
 
 
+@torch.no_grad()
+def interleave(model: nn.Module) -> None:
+    """Put the rows of every rotary attention's qkv in the order of rows_of_qkv, once for all clouds. Inference."""
+    for module in model.modules():
+        if isinstance(module, PatchAttention) and module.rope_base is not None and not module.interleaved:
+            rows = rows_of_qkv(module.qkv.in_features, module.heads, module.qkv.weight.device)
+            module.qkv.weight = nn.Parameter(module.qkv.weight[rows], requires_grad=False)
+            module.qkv.bias = nn.Parameter(module.qkv.bias[rows], requires_grad=False)
+            module.interleaved = True
+
+
 @cache
 def rows_of_qkv(channels: int, heads: int, device: torch.device) -> Tensor:
     """Rows of the qkv weight [3 C, C] with the pairs of queries and keys interleaved, values as they are."""

@@ -57,8 +57,13 @@ class SubmanifoldConvolution(nn.Module):
 
 
 def table_convolution(x: Tensor, weight: Tensor, neighbors: Tensor) -> Tensor:
-    """Convolution by neighbour table [V, K]: x [V, C_in] and weight [K, C_in, C_out] to [V, C_out]."""
+    """Convolution by neighbour table [V, K]: x [V, C_in] and weight [K, C_in, C_out] to [V, C_out].
+
+    Computed in x's type, or in the weight's where that is narrower.
+    """
     offsets, in_channels, out_channels = weight.shape
+    if weight.element_size() < x.element_size():
+        x = x.to(weight.dtype)  # before the gather, which is the larger part of the work
     padded = torch.cat([x, x.new_zeros(1, in_channels)])  # the missing neighbour is row V
     gathered = padded.index_select(0, neighbors.reshape(-1)).view(-1, offsets * in_channels)
     return gathered @ weight.reshape(offsets * in_channels, out_channels).to(x.dtype)

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srkd_ros.network.attention import PatchAttention, rows_of_qkv
+from srkd_ros.network.attention import interleave
 from srkd_ros.network.convolution import SubmanifoldConvolution
+from srkd_ros.network.narrowing import EXACT
 
-EXACT = ("stem", "head")  # layers that are float32 in any case
 ROWS = 4096  # voxels that the layout is chosen for; any number may come
 
 
@@ -50,14 +50,9 @@ def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
 
     `dtype` bfloat16 narrows its convolutions too; ask available(dtype) first.
     """
+    interleave(model)
     if not available(dtype):
         return model
-    for module in list(model.modules()):
-        if isinstance(module, PatchAttention) and module.rope_base is not None and not module.interleaved:
-            rows = rows_of_qkv(module.qkv.in_features, module.heads, module.qkv.weight.device)
-            module.qkv.weight = nn.Parameter(module.qkv.weight[rows], requires_grad=False)
-            module.qkv.bias = nn.Parameter(module.qkv.bias[rows], requires_grad=False)
-            module.interleaved = True
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential):
             _pack_sequence(module, dtype)

@@ -16,6 +16,7 @@ from srkd_ros.errors import ConfigError, ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.network import PointTransformer
 from srkd_ros.network.folding import fold
+from srkd_ros.network.narrowing import narrow
 from srkd_ros.network.packing import available, pack
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -42,20 +43,17 @@ class TorchRuntime:
     def __init__(self, path: str | Path, device: torch.device, precision: str = "auto") -> None:
         self.device = device
         self.precision = _precision(precision, device)
-        self._dtype = _DTYPES[self.precision]
+        dtype = _DTYPES[self.precision]
         model, self.manifest = load_network(path)
         self.model = fold(model).to(device)
-        if device.type == "cpu":
-            pack(self.model, self._dtype)
+        (pack if device.type == "cpu" else narrow)(self.model, dtype)
         tables = "neighbors" if device.type == "cuda" else "pairs"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
         self.reason = f"student weights on {device.type}, {self.precision}"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """See Runtime.logits."""
-        half = self.device.type == "cuda" and self._dtype != torch.float32
-        with torch.autocast(self.device.type, self._dtype if half else None, enabled=half):
-            return self.model(features, geometry).float()
+        return self.model(features, geometry).float()
 
 
 def _precision(wanted: str, device: torch.device) -> str:
