@@ -221,9 +221,10 @@ def _export(arguments: list[str]) -> int:
     parser = _parser(
         "export",
         "  srkd-train export student.safetensors\n"
-        "  srkd-train export student.safetensors --format tensorrt --points 131072       on the robot itself\n",
+        "  srkd-train export student.safetensors --precision fp16 -o half.onnx\n"
+        "  srkd-train export half.onnx --format tensorrt --points 131072       on the robot itself\n",
     )
-    parser.add_argument("student", metavar="STUDENT", type=Path, help="a student file")
+    parser.add_argument("student", metavar="STUDENT", type=Path, help="a student file, or its .onnx for an engine")
     parser.add_argument(
         "--format", default="onnx", help="onnx, or tensorrt: the graph and this machine's engine (onnx)"
     )

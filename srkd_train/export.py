@@ -24,22 +24,24 @@ def run_export(
     precision: str | None = None,
     points: int | None = None,
 ) -> Path:
-    """Export a student file; returns the file written.
+    """Export a student file, or build an engine from a graph that it was exported to; returns the file written.
 
     "onnx" writes the graph (default STUDENT.onnx, fp32). "tensorrt" writes the graph (default STUDENT-fp16.onnx, so
     that a STUDENT.onnx for CPUs stays) and builds the engine of this machine's GPU from it, for a sensor of `points`
     points a scan (default 131072), where the TensorRT runtime looks for it; `output` may then name the .onnx or the
-    .engine file. ModelError for a bad student, ConfigError for a wrong setting, MissingPackageError without the
-    exporter or TensorRT.
+    .engine file. From an .onnx file the engine alone is built, without the exporter: the robot's way.
+    ModelError for a bad student, ConfigError for a wrong setting, MissingPackageError without the exporter or TensorRT.
     """
     student = Path(student)
     if format not in FORMATS:
         raise ConfigError(f"--format: {format!r} is not one of {', '.join(FORMATS)}")
-    precision = precision or ("fp16" if format == "tensorrt" else "fp32")
-    if precision not in PRECISIONS:
+    if precision not in (None, *PRECISIONS):
         raise ConfigError(f"--precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
     if points is not None and points < 1:
         raise ConfigError(f"--points: {points} is not a positive number of points")
+    if student.suffix == ".onnx":
+        return _build_from_graph(student, format, output, precision, points)
+    precision = precision or ("fp16" if format == "tensorrt" else "fp32")
     if format == "onnx":
         return export_onnx(student, Path(output) if output else student.with_suffix(".onnx"), precision)
 
@@ -48,9 +50,31 @@ def run_export(
     require_builder()  # before the work, not after it
     suffix = "-fp16" if precision == "fp16" else ""
     target = Path(output) if output else student.with_name(f"{student.stem}{suffix}.onnx")
+    if target.suffix not in (".onnx", ".engine"):
+        raise ConfigError(f"-o {target}: the name of a graph ends in .onnx, that of an engine in .engine")
     graph = export_onnx(student, target.with_suffix(".onnx"), precision)
     engine = target if target.suffix == ".engine" else None
     return build_engine_file(graph, points, engine)
+
+
+def _build_from_graph(
+    graph: Path, format: str, output: str | Path | None, precision: str | None, points: int | None
+) -> Path:
+    if format != "tensorrt":
+        raise ConfigError(f"{graph}: is a graph already; --format tensorrt builds an engine from it")
+    if output and Path(output).suffix != ".engine":
+        raise ConfigError(f"-o {output}: an engine's name ends in .engine")
+
+    from srkd_ros.runtimes.onnx_file import read_manifest, read_metadata
+    from srkd_ros.runtimes.tensorrt_engine import build_engine_file, require_builder
+
+    metadata = read_metadata(graph)
+    read_manifest(graph, metadata)
+    own = metadata.get(PRECISION_KEY, "fp32")
+    if precision not in (None, own):
+        raise ConfigError(f"--precision: {graph} is a graph in {own}; export the student again for {precision}")
+    require_builder()
+    return build_engine_file(graph, points, Path(output) if output else None)
 
 
 def export_onnx(student: Path, output: Path, precision: str = "fp32") -> Path:

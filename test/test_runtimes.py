@@ -13,9 +13,9 @@ import torch
 from networks import save_student, scene, shallow, trained
 
 from srkd_ros import Segmenter, runtimes
-from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
+from srkd_ros.errors import CloudError, ConfigError, MissingPackageError, ModelError
 from srkd_ros.network.packing import available
-from srkd_ros.runtimes import onnx_runtime, open_runtime, torch_runtime
+from srkd_ros.runtimes import onnx_runtime, open_runtime, tensorrt_engine, torch_runtime
 from srkd_ros.runtimes.onnx_file import read_manifest, read_metadata
 from srkd_train.export import run_export
 
@@ -68,6 +68,47 @@ def test_auto_on_a_gpu_without_the_packages_for_it(files, monkeypatch):
     assert open_runtime(files[1], "onnx").device == torch.device("cpu")
     assert "pip install onnxruntime-gpu" in refusal(MissingPackageError, files[1], "auto", "cuda")
     assert "pip install onnxruntime-gpu" in refusal(MissingPackageError, files[1], "onnx", "cuda")
+
+
+def test_auto_goes_on_where_an_engine_fails(files, monkeypatch):
+    """As on a GPU that TensorRT has no kernels for, or with a cuDNN that does not load."""
+
+    def refuse(*_):
+        raise ModelError("TensorRT refuses the engine")
+
+    monkeypatch.setattr(tensorrt_engine, "require_tensorrt", lambda: None)
+    monkeypatch.setattr(runtimes, "_open_tensorrt", refuse)
+    monkeypatch.setattr(runtimes, "choose_device", lambda device: torch.device("cuda"))
+    monkeypatch.setattr(onnx_runtime, "has_cuda", lambda: False)
+    runtime = open_runtime(files[1])
+    assert runtime.device == torch.device("cpu")
+    assert "TensorRT refuses the engine, onnxruntime has no CUDA" in runtime.reason
+    assert "refuses" in refusal(ModelError, files[1], "tensorrt")
+
+
+def test_warming_up_never_fails_for_an_engine_that_is_small(student_file):
+    """An engine holds so many points a scan; the made-up cloud has no more, and may still be too much for it."""
+
+    class Small:
+        def __init__(self, runtime, points, voxels):
+            self.runtime, self.points, self.voxels, self.seen = runtime, points, voxels, []
+
+        def __getattr__(self, name):
+            return getattr(self.runtime, name)
+
+        def logits(self, features, geometry):
+            self.seen.append(len(features))
+            if len(features) > self.voxels:
+                raise CloudError("more voxels than the engine was built for")
+            return self.runtime.logits(features, geometry)
+
+    segmenter = Segmenter.load(student_file, device="cpu")
+    for points, voxels in ((2_000, 2_000), (2_000, 10)):
+        segmenter._runtime = Small(segmenter._runtime, points, voxels)
+        segmenter.warm_up()
+        assert 10 < segmenter._runtime.seen[0] <= 2_000
+    with pytest.raises(CloudError, match="more voxels"):  # a real cloud says so
+        segmenter(*scene(5_000))
 
 
 def test_a_runtime_that_does_not_read_the_file(files, tmp_path):

@@ -4,6 +4,7 @@
 """TensorRT takes the graphs of all presets: TensorRT-RTX builds without a GPU (`pip install .[tensorrt-rtx]`)."""
 
 import logging
+import sys
 
 import onnx
 import pytest
@@ -56,7 +57,26 @@ def test_export_stores_what_the_runtime_looks_for(exported, tmp_path, monkeypatc
     other = tmp_path / graph.name
     onnx.save(retrained, other)
     tensorrt_cache.write(other, found[1], found[0])
-    assert tensorrt_cache.find(other, engines.engine_key(trt, other, 1, device)) is None
+    assert tensorrt_cache.find(other, engines.engine_key(trt, other, 0, device)) is None
+
+
+def test_a_robot_builds_from_the_graph_alone(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
+    graph = tmp_path / "student.onnx"
+    graph.write_bytes(exported[0].read_bytes())
+    for package in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, package, None)
+    engine = run_export(graph, "tensorrt", points=20_000)
+    wanted = engines.engine_key(trt, graph, 20_000, device)
+    assert (engine.parent, tensorrt_cache.read(engine)[0]) == (tmp_path, wanted)
+    for given in ({"format": "onnx"}, {"precision": "fp32"}, {"output": tmp_path / "x.onnx"}):
+        with pytest.raises(ConfigError):
+            run_export(graph, **({"format": "tensorrt"} | given))
+    with pytest.raises(ConfigError, match=r"ends in \.onnx"):
+        run_export(exported[0].with_suffix(".safetensors"), "tensorrt", tmp_path / "x.plan")
+    graph.write_bytes(b"no graph")
+    with pytest.raises(ModelError, match="not a whole"):
+        run_export(graph, "tensorrt")
 
 
 def test_a_build_says_how_far_it_is(exported, tmp_path, caplog):

@@ -16,7 +16,7 @@ from srkd_ros.network import PRESETS
 from srkd_ros.runtimes import tensorrt_cache as cache
 from srkd_ros.runtimes.tensorrt_engine import dimension_ranges
 
-KEY = cache.EngineKey("0" * 64, "TensorRT 10.3.0", "Orin, compute capability 8.7", "fp16", 131_072)
+KEY = cache.EngineKey("0" * 64, "TensorRT 10.3.0", "Orin, compute capability 8.7", "fp16", 131_072, "profile 1")
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,7 @@ def test_a_written_engine_is_found_again(model):
         {"gpu": "NVIDIA RTX A2000, compute capability 8.6"},
         {"precision": "fp32"},
         {"points": 262_144},  # a larger sensor
+        {"profile": "profile 2"},  # a version of this program that counts voxels another way
     ],
 )
 def test_a_foreign_engine_is_not_used(model, change):
@@ -58,13 +59,24 @@ def test_a_foreign_engine_is_not_used(model, change):
     assert cache.find(model, other) == (b"other plan", other, path)
 
 
-def test_an_engine_for_larger_clouds_serves(model):
-    larger = dataclasses.replace(KEY, points=262_144)
-    cache.write(model, larger, b"large")
-    cache.write(model, KEY, b"plan")
-    found = cache.find(model, dataclasses.replace(KEY, points=1))
+def test_the_smallest_engine_that_fits_serves(model):
+    for points in (262_144, 131_072, 28_928):
+        cache.write(model, dataclasses.replace(KEY, points=points), str(points).encode())
+
+    def plan(points):
+        found = cache.find(model, dataclasses.replace(KEY, points=points))
+        return None if found is None else int(found[0])
+
+    assert [plan(n) for n in (1, 28_928, 28_929, 262_144, 262_145)] == [28_928, 28_928, 131_072, 262_144, None]
+
+
+def test_without_a_number_of_points_the_engine_built_last_serves(model):
+    paths = [cache.write(model, dataclasses.replace(KEY, points=n), b"%d" % n) for n in (65_536, 28_928, 131_072)]
+    for path, when in zip(paths, (1000, 3000, 2000), strict=True):
+        os.utime(path, (when, when))
+    found = cache.find(model, dataclasses.replace(KEY, points=0))
     assert found is not None
-    assert found[0] == b"large"
+    assert found[2] == paths[1]
 
 
 @pytest.mark.parametrize(
@@ -101,24 +113,25 @@ def test_a_folder_that_cannot_be_made_falls_back_to_the_cache(tmp_path):
 def test_profiles_are_ordered_and_begin_at_one_voxel(name):
     config = PRESETS[name]
     for points in (1, 28_800, 131_072, 262_144):
-        for dimension, (least, typical, largest) in dimension_ranges(config, points).items():
-            assert 1 == least <= typical <= largest, dimension
-            if dimension.startswith("width"):
-                assert largest <= config.patch_size
+        for voxel_size in (0.02, 0.05, 0.3, 2.0):
+            for dimension, (least, typical, largest) in dimension_ranges(config, points, voxel_size).items():
+                assert 1 == least <= typical <= largest, dimension
+                if dimension.startswith("width"):
+                    assert largest <= config.patch_size
     with pytest.raises(ConfigError, match="--points"):
-        dimension_ranges(config, 0)
+        dimension_ranges(config, 0, 0.05)
 
 
 def test_profiles_hold_real_scans(shared_data):
-    """Every size of two sensors' scans, at 5 to 20 cm, lies within the profile of the sensor's number of points."""
+    """Every size of two sensors' scans, at 2 to 80 cm, lies within the profile of the sensor's number of points."""
     ouster = np.fromfile(shared_data / "rellis3d/sequences/00/velodyne/000104.bin", np.float32).reshape(-1, 4)
     velodyne = np.fromfile(shared_data / "nuscenes/lidar_top.pcd.bin", np.float32).reshape(-1, 5)
     config = PRESETS["ptv3-half"]
     spec = GeometrySpec(tuple(LevelSpec((), ("z",)) for _ in range(5)))
     for scan in (ouster, velodyne):
-        ranges = dimension_ranges(config, len(scan))
         xyz = torch.from_numpy(scan[np.linalg.norm(scan[:, :3], axis=1) > 0.5, :3].copy())
-        for voxel_size in (0.05, 0.1, 0.2):
+        for voxel_size in (0.02, 0.05, 0.1, 0.15, 0.2, 0.8):
+            ranges = dimension_ranges(config, len(scan), voxel_size)
             for number, level in enumerate(build_geometry(voxelize(xyz, voxel_size), spec).levels):
                 patches, width = level.patches["z"].table.shape
                 sizes = {"voxels": len(level), "patches": patches, "width": width}

@@ -29,6 +29,11 @@ class Runtime(Protocol):
     geometry_spec: GeometrySpec
     precision: str  # of the matrix products: fp32, bf16 or fp16
 
+    @property
+    def points(self) -> int | None:
+        """Points of the largest scan that it is made for; None: any."""
+        ...
+
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """Voxel features float32 [V, C] to logits [V, classes], on `device`."""
         ...
@@ -82,7 +87,7 @@ def open_runtime(path: str | Path, runtime: str = "auto", device: str = "auto", 
 
 
 def _open_graph(path: Path, runtime: str, device: str, chosen: torch.device) -> Runtime:
-    """TensorRT where it is installed and there is a GPU, else onnxruntime on the GPU, else on the CPU."""
+    """TensorRT where it runs, else onnxruntime on the GPU where it runs, else on the CPU."""
     from srkd_ros.runtimes import onnx_runtime, tensorrt_engine
 
     if runtime == "torch":
@@ -101,11 +106,19 @@ def _open_graph(path: Path, runtime: str, device: str, chosen: torch.device) -> 
                 return _open_tensorrt(path, chosen)
             except MissingPackageError as error:
                 missing.append(str(error).partition(":")[0])
+            except ModelError as error:  # the engine cannot be built or loaded; the graph may be well
+                missing.append(str(error))
         if onnx_runtime.has_cuda():
-            return onnx_runtime.OnnxRuntime(path, chosen, f"onnxruntime on {chosen}: {missing[0]}")
-        missing.append("onnxruntime has no CUDA")
-        if device != "auto":
+            try:
+                return onnx_runtime.OnnxRuntime(path, chosen, f"onnxruntime on {chosen}: {missing[0]}")
+            except ModelError as error:
+                if device != "auto":
+                    raise
+                missing.append(str(error))
+        elif device != "auto":
             raise MissingPackageError(f"device {device}: {' and '.join(missing)}: pip install onnxruntime-gpu")
+        else:
+            missing.append("onnxruntime has no CUDA")
     else:
         missing.append("no CUDA device" if device == "auto" else "the device asked for")
     return onnx_runtime.OnnxRuntime(path, torch.device("cpu"), f"onnxruntime on the CPU: {', '.join(missing)}")

@@ -41,6 +41,7 @@ class OnnxRuntime:
     """See srkd_ros.runtimes.Runtime."""
 
     name = "onnx"
+    points = None
 
     def __init__(self, path: str | Path, device: torch.device, reason: str = "") -> None:
         onnxruntime = _import()

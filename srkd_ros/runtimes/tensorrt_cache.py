@@ -31,13 +31,14 @@ class EngineKey:
     tensorrt: str  # which TensorRT, and its version
     gpu: str  # name and compute capability
     precision: str  # "fp32" or "fp16"
-    points: int  # points of the sensor's scan; the optimisation profile follows from it and the graph
+    points: int  # points of the sensor's scan; in a wanted key 0 stands for any number
+    profile: str = ""  # how sizes follow from the points: the optimisation profile
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
 
     def matches(self, other: EngineKey) -> bool:
-        """True if an engine of the other key computes the same here, for clouds at least as large."""
+        """True if an engine of the other key computes the same here, for clouds of as many points or more."""
         return dataclasses.replace(other, points=self.points) == self and other.points >= self.points
 
 
@@ -56,17 +57,32 @@ def candidates(model: Path) -> Iterator[Path]:
 
 
 def find(model: Path, wanted: EngineKey) -> tuple[bytes, EngineKey, Path] | None:
-    """Plan, key and file of the engine for the largest clouds; None if none fits, or all that do are damaged."""
+    """Plan, key and file of the smallest engine that fits; None if none does, or all that do are damaged.
+
+    If any number of points will do, the engine that was built last: whoever built it wanted it.
+    """
     best: tuple[bytes, EngineKey, Path] | None = None
-    for path in candidates(model):
+    for path in sorted(candidates(model), key=_age):
         try:
             key, plan = read(path)
         except ModelError as error:
             _log.warning("%s; it is not used", error)
             continue
-        if wanted.matches(key) and (best is None or key.points > best[1].points):
+        if not wanted.matches(key):
+            continue
+        if wanted.points == 0:
+            return plan, key, path
+        if best is None or key.points < best[1].points:
             best = plan, key, path
     return best
+
+
+def _age(path: Path) -> float:
+    """To sort by: the youngest file first, one that is gone last."""
+    try:
+        return -path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def read(path: Path) -> tuple[EngineKey, bytes]:

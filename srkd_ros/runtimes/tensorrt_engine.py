@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
@@ -28,11 +29,13 @@ from srkd_ros.student import file_hash
 MODULES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")  # the last is tensorrt_rtx without its alias package
 DEFAULT_POINTS = 131_072  # 64 beams of 2048 or 128 of 1024 columns
 
-# Occupied voxels at each level as shares of the sensor's points. The typical ones are those of a 64-beam scan at 0.05
-# to 0.1 m; the largest leave room above a sparse 32-beam scan at 0.05 m, whose points share the fewest voxels (0.66,
-# 0.52, 0.36, 0.23, 0.13).
+# Occupied voxels as shares of the sensor's points, by the voxels' size in metres; in between by the logarithm, beyond
+# the last half as many for twice the size. The typical ones are those of a 64-beam scan; the largest leave room above a
+# sparse 32-beam scan, whose points share the fewest voxels (0.66, 0.52, 0.36, 0.23, 0.13).
+_SIZES = (0.05, 0.10, 0.20, 0.40, 0.80)
 _TYPICAL = (0.40, 0.25, 0.15, 0.08, 0.04)
 _LARGEST = (1.00, 0.95, 0.80, 0.40, 0.20)
+PROFILE = f"{_SIZES} {_TYPICAL} {_LARGEST}"
 
 _log = logging.getLogger("srkd_ros.tensorrt")
 
@@ -74,11 +77,20 @@ def gpu_name(trt: Any, device: torch.device | None) -> str:
 def engine_key(trt: Any, graph: Path, points: int, device: torch.device | None) -> EngineKey:
     """The key of the engine that this machine needs for a graph."""
     precision = read_metadata(graph).get(PRECISION_KEY, "fp32")
-    return EngineKey(file_hash(graph), version(trt), gpu_name(trt, device), precision, points)
+    return EngineKey(file_hash(graph), version(trt), gpu_name(trt, device), precision, points, PROFILE)
 
 
-def dimension_ranges(config: PointTransformerConfig, points: int) -> dict[str, tuple[int, int, int]]:
+def _share(shares: tuple[float, ...], size: float) -> float:
+    """Voxels of `size` metres that a point occupies."""
+    if size > _SIZES[-1]:
+        return shares[-1] * _SIZES[-1] / size
+    return float(np.interp(math.log(size), np.log(_SIZES), shares))
+
+
+def dimension_ranges(config: PointTransformerConfig, points: int, voxel_size: float) -> dict[str, tuple[int, int, int]]:
     """Least, typical and largest size of each dynamic dimension, for a sensor of `points` points a scan.
+
+    `voxel_size` is the finest level's, in metres.
 
     One voxel is always enough, so that any cloud of a sparse or obstructed sensor passes.
     """
@@ -87,8 +99,7 @@ def dimension_ranges(config: PointTransformerConfig, points: int) -> dict[str, t
     ranges = {}
     for level in range(len(config.encoder_channels)):
         typical, largest = (
-            max(1, math.ceil(points * shares[min(level, 4)] * 0.5 ** max(level - 4, 0)))
-            for shares in (_TYPICAL, _LARGEST)
+            max(1, math.ceil(points * _share(shares, voxel_size * 2**level))) for shares in (_TYPICAL, _LARGEST)
         )
         width = config.patch_size
         ranges[f"voxels{level}"] = (1, typical, largest)
@@ -99,7 +110,7 @@ def dimension_ranges(config: PointTransformerConfig, points: int) -> dict[str, t
 
 def build(trt: Any, graph: Path, points: int, turing: bool = False) -> bytes:
     """Serialised plan of a graph. ModelError with the parser's or builder's words if TensorRT refuses it."""
-    config = read_manifest(graph, read_metadata(graph)).network
+    manifest = read_manifest(graph, read_metadata(graph))
     logger = _make_logger(trt)
     builder = trt.Builder(logger)
     # Types come from the graph (fp16 graphs carry fp16 weights); TensorRT 11 and RTX know no other way.
@@ -110,7 +121,7 @@ def build(trt: Any, graph: Path, points: int, turing: bool = False) -> bytes:
         raise ModelError(f"{graph}: TensorRT cannot read it: {parser.get_error(0).desc()}")
     settings = builder.create_builder_config()
     profile = builder.create_optimization_profile()
-    ranges = dimension_ranges(config, points)
+    ranges = dimension_ranges(manifest.network, points, manifest.preprocessing.voxel_size)
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         dynamic = {0: "voxels0"} if tensor.name == FEATURES else table_dimensions(tensor.name)

@@ -31,15 +31,20 @@ class TensorRTRuntime:
         if device.type != "cuda":
             raise ConfigError(f"runtime: tensorrt runs on CUDA devices alone, and the device is {device}")
         path, self.device = Path(path), device
+        self._path = path
         metadata = read_metadata(path)
         self.manifest = read_manifest(path, metadata)
         self.geometry_spec = graph_spec(self.manifest.network)
         with torch.cuda.device(device):
             self._engine, built_for = _load_or_build(trt, path, device)
-            self._context = self._engine.create_execution_context()
+            self._context = _make_context(trt, self._engine)
             self._stream = torch.cuda.Stream(device)
+        self.points = built_for.points
         if self._context is None:
-            raise ModelError(f"{path}: not enough GPU memory for its engine; build one for fewer points (--points)")
+            raise ModelError(
+                f"{path}: not enough GPU memory for its engine of {self.points} points: build a smaller one with "
+                f"`srkd-train export {path} --format tensorrt --points N`"
+            )
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         self._tables = check_inputs([name for name in names if name != LOGITS], self.geometry_spec, path)
         self.precision = built_for.precision
@@ -56,8 +61,8 @@ class TensorRTRuntime:
             if not self._context.set_input_shape(name, tuple(values.shape)):
                 largest = tuple(self._engine.get_tensor_profile_shape(name, 0)[2])
                 raise CloudError(
-                    f"the cloud's {name} has shape {tuple(values.shape)}, the engine was built for up to {largest}: "
-                    "build one with `srkd-train export STUDENT --format tensorrt --points N` for a larger N"
+                    f"the cloud's {name} has shape {tuple(values.shape)}, the engine for {self.points} points takes at "
+                    f"most {largest}: `srkd-train export {self._path} --format tensorrt --points N` builds a larger one"
                 )
             self._context.set_tensor_address(name, values.data_ptr())
         self._context.set_tensor_address(LOGITS, logits.data_ptr())
@@ -75,7 +80,7 @@ def _load_or_build(trt: Any, path: Path, device: torch.device) -> tuple[Any, ten
     """The deserialised engine of a graph, and its key; what cannot be used is built again."""
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
     points, place = _points(), None
-    found = tensorrt_cache.find(path, engines.engine_key(trt, path, points or 1, device))
+    found = tensorrt_cache.find(path, engines.engine_key(trt, path, points or 0, device))
     if found is not None:
         plan, key, file = found
         engine = runtime.deserialize_cuda_engine(plan)
@@ -91,8 +96,21 @@ def _load_or_build(trt: Any, path: Path, device: torch.device) -> tuple[Any, ten
     return engine, key
 
 
+def _make_context(trt: Any, engine: Any) -> Any:
+    """An execution context; None if memory is short.
+
+    TensorRT for RTX would compile kernels for every new shape in the background, and every cloud has new shapes.
+    """
+    strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategies is None:
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = strategies.NONE
+    return engine.create_execution_context(config)
+
+
 def _points() -> int | None:
-    """Points of the sensor's scan, from SRKD_TENSORRT_POINTS; None, if it is not set, takes any engine there is."""
+    """Points of the sensor's scan, from SRKD_TENSORRT_POINTS; None if it is not set."""
     text = os.environ.get("SRKD_TENSORRT_POINTS")
     if text is None:
         return None

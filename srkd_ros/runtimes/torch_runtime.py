@@ -39,6 +39,7 @@ class TorchRuntime:
     """See srkd_ros.runtimes.Runtime."""
 
     name = "torch"
+    points = None
 
     def __init__(self, path: str | Path, device: torch.device, precision: str = "auto") -> None:
         self.device = device
