@@ -98,6 +98,8 @@ def run(options: argparse.Namespace, command: str) -> int:
         write(output, options.device, results, titles)
     failed = any(entry["reason"].startswith(FAILED) for entry in skipped)
     if committed is not None:
+        for line in compare.unlike(committed["hardware"], info):
+            console.print(f"  note  {line}", highlight=False)
         return max(judge(committed["rows"], rows, jobs, settings, options.threshold), failed)
     if output is None:
         console.print(Markdown(report.markdown(results, titles)))
@@ -165,6 +167,12 @@ def judge(
         console.print(f"{mark:>6}  {change}", highlight=False)
     if not found:
         raise SrkdError("nothing to compare; make new results with `python -m benchmarks --all`")
+    if compare.implausible(found, threshold):
+        console.print(
+            "nearly all costs are far below the committed ones: another program disturbed the fixed work that they are "
+            "measured in; run it on an idle machine. If all did get faster, commit new results"
+        )
+        return 1
     return 1 if compare.slower(found, threshold) else 0
 
 

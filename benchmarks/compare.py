@@ -76,6 +76,20 @@ def slower(found: Sequence[Change], threshold: float) -> list[Change]:
     return [change for change in found if change.factor > 1 + threshold]
 
 
+def unlike(committed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what the machines of two runs differ (`hardware` of their results): costs may differ for that alone."""
+    return [
+        f"{name.replace('_', ' ')}: {now.get(name)} here, {committed.get(name)} in the committed results"
+        for name in ("cpu", "cores", "torch_threads", "openmp", "gpu", "torch")
+        if now.get(name) != committed.get(name)
+    ]
+
+
+def implausible(found: Sequence[Change], threshold: float) -> bool:
+    """Whether costs fell as a whole by more than `threshold` allows: then the calibrator was disturbed."""
+    return bool(found) and sorted(change.factor for change in found)[len(found) // 2] < 1 / (1 + threshold)
+
+
 def best_of(first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of two runs, of each method the cheaper: what is slow by chance is not slow twice."""
     again = {_key(row): row for row in second}

@@ -66,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--runtimes", nargs="+", default=list(RUNTIMES), choices=RUNTIMES)
     parser.add_argument("--voxel-size", type=float, default=0.2, help="metres (default 0.2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring a table, or three rounds")
-    parser.add_argument("--limit", type=float, default=1.5, help="seconds a cloud; what would be slower is left out")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of measuring a table, or five rounds")
+    parser.add_argument("--limit", type=float, default=20.0, help="seconds a cloud; what would be slower is left out")
     parser.add_argument("--output", type=Path, default=FOLDER, metavar="DIR", help="folder to write to")
     given = parser.parse_args(arguments)
     options = Options(given.device, given.voxel_size, given.runtimes, given.seconds, given.limit)
@@ -109,16 +109,8 @@ def measure_all(
         skipped.append({"benchmark": preset, "input": input, "method": method, "reason": reason})
 
     with Progress(console=console) as progress:
-        task = progress.add_task("", total=len(presets) * (len(sensors) + 1))
+        task = progress.add_task("", total=len(presets) * len(sensors))
         for preset in presets:
-            progress.update(task, description=f"{preset}: opening")
-            opened = {}
-            for name, runtime, reason in open_all(preset, options):
-                if runtime is None:
-                    leave_out(preset, "all", name, reason)
-                else:
-                    opened[name] = runtime
-            progress.advance(task)
             expected = 0.0  # seconds a voxel of the slowest runtime, from the cloud before
             for sensor in sensors:
                 progress.update(task, description=f"{preset}: {sensor}")
@@ -128,9 +120,15 @@ def measure_all(
                     leave_out(preset, sensor, "all", f"about {expected * len(features):.0f} s a cloud (--limit)")
                     progress.advance(task)
                     continue
+                opened = {}  # anew for each cloud: what a runtime keeps of another would not count as its memory
+                for name, runtime, reason in open_all(preset, options):
+                    if runtime is not None:
+                        opened[name] = runtime
+                    elif sensor == sensors[0]:
+                        leave_out(preset, "all", name, reason)
                 for name, table in (("network", network_group), ("geometry", geometry_group)):
                     build = partial(table, preset, voxels, features, opened)
-                    found, left_out = run_job(Job(name, label, build, options.seconds * 2), True, lambda share: None)
+                    found, left_out = run_job(Job(name, label, build, options.seconds), False, lambda share: None)
                     rows += found
                     for method, reason in left_out.items():
                         leave_out(preset, sensor, method, reason)

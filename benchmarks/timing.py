@@ -149,16 +149,20 @@ def _use_threads(case: Case) -> None:
 def _peak_of(case: Case) -> float | None:
     """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
 
-    On CUDA torch's count. Elsewhere the kernel's count of resident memory, after free memory was given back: it sees
-    numpy, torch and runtimes alike. Linux only.
+    Of a case that takes memory on a GPU, torch's count of that. Of others the kernel's count of resident memory, after
+    free memory was given back: it sees numpy, torch and runtimes alike. Linux only.
     """
     _use_threads(case)
-    if torch.cuda.is_available() and case.process is None:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        case.run()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    if not torch.cuda.is_available():
+        return _resident_peak_of(case)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    resident = _resident_peak_of(case)
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6 or resident
+
+
+def _resident_peak_of(case: Case) -> float | None:
     process = Path("/proc") / str(case.process or "self")
     try:
         if case.process is None:

@@ -164,6 +164,17 @@ def test_compare_refuses_another_input() -> None:
     assert "another" in compare.incomparable(then, now)[0]
 
 
+def test_what_makes_a_comparison_worthless() -> None:
+    then, now = {"cpu": "A", "cores": 2, "date": "1"}, {"cpu": "B", "cores": 2, "date": "2"}
+    assert compare.unlike(then, then) == []
+    assert compare.unlike(then, now) == ["cpu: B here, A in the committed results"]
+    rows = [row(name, 1.0) for name in "abc"]
+    fell = [row("a", 0.2), row("b", 0.3), row("c", 1.5)]
+    assert compare.implausible(compare.changes(rows, fell), 0.3)
+    assert not compare.implausible(compare.changes(rows, [row("a", 0.5), *rows[1:]]), 0.3)
+    assert not compare.implausible([], 0.3)
+
+
 def test_what_is_slow_once_is_not_slow() -> None:
     first, second = [row("a", 3.0), row("b", 1.0)], [row("a", 1.1)]
     assert [r["calibrated"] for r in compare.best_of(first, second)] == [1.1, 1.0]
@@ -227,11 +238,13 @@ def test_a_job_that_breaks_does_not_take_the_others_along() -> None:
 def test_judge_measures_again_what_looks_slower() -> None:
     calls: list[int] = []
     job = Job("sleep", "x", lambda: calls.append(1) or Group([Case("a", lambda: None)]), seconds=0.0)  # type: ignore[func-returns-value]
-    committed = [row("a", 1.0, benchmark="sleep", input="x", sizes={})]
-    suspect = [row("a", 5.0, benchmark="sleep", input="x", sizes={})]
+    others = [row("b"), row("c")]  # as before
+    committed = [row("a", 1.0, benchmark="sleep", input="x", sizes={}), *others]
+    suspect = [row("a", 5.0, benchmark="sleep", input="x", sizes={}), *others]
     assert judge(committed, suspect, [job], Settings(), 0.3) == 0  # the second time it is fast
     assert len(calls) == 1
-    assert judge([row("a", 1e-9, benchmark="sleep", input="x", sizes={})], suspect, [job], Settings(), 0.3) == 1
+    committed[0]["calibrated"] = 1e-9
+    assert judge(committed, suspect, [job], Settings(), 0.3) == 1
 
 
 def test_every_entry_has_jobs_and_the_quick_run_a_part_of_them() -> None:
