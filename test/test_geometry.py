@@ -97,6 +97,7 @@ def test_voxelize_matches_a_dictionary(seed, count, size):
     for v, c in enumerate(map(tuple, voxels.grid.tolist())):
         assert voxels.first_point[v] == members[c][0]
         assert sorted((voxels.point_to_voxel == v).nonzero().flatten().tolist()) == members[c]
+        assert voxels.points[v] == len(members[c])
         np.testing.assert_allclose(mean[v], xyz[members[c]].mean(0), rtol=1e-4, atol=1e-5)
 
 

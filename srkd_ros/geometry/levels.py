@@ -82,7 +82,7 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         cell = voxels.code >> (3 * shift)
         torch.ne(cell[1:], cell[:-1], out=changes[row, 1:])
     per_cloud = torch.zeros(len(spec.levels), voxels.clouds, dtype=torch.int64, device=voxels.code.device)
-    per_cloud[0] = torch.bincount(voxels.batch, minlength=voxels.clouds)
+    per_cloud[0].index_add_(0, voxels.batch, torch.ones_like(voxels.batch))  # bincount would wait for the device
     for row in range(len(shifts)):
         per_cloud[row + 1].index_add_(0, voxels.batch, changes[row].long())
     sizes = torch.cat([per_cloud.flatten(), voxels.grid.amax().view(1)]).tolist()  # the one wait for the device

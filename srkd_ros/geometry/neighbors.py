@@ -34,10 +34,16 @@ def offsets(kernel_size: int) -> Tensor:
     return torch.cartesian_prod(axis, axis, axis)
 
 
+@cache
+def _offsets_on(kernel_size: int, device: torch.device) -> Tensor:
+    """Sent once to each device: sending waits for it."""
+    return offsets(kernel_size).to(device)
+
+
 def neighbors_by_search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tensor:
     """Neighbour table int32 [V, K] by binary search among the sorted codes: for the coarsest level. Missing is V."""
     voxels = len(code)
-    cells = grid[:, None, :] + offsets(kernel_size).to(grid.device)  # [V, K, 3]
+    cells = grid[:, None, :] + _offsets_on(kernel_size, grid.device)  # [V, K, 3]
     inside = ((cells >= 0) & (cells < (1 << MAX_DEPTH))).all(-1)
     wanted = z_order(cells.clamp(0, (1 << MAX_DEPTH) - 1).view(-1, 3)).view(voxels, -1)
     return _search(wanted, inside, batch, code)

@@ -22,6 +22,7 @@ class Voxels:
     code: Tensor  # int64 [V], z-order code with the cloud's number above bit 48; ascending
     point_to_voxel: Tensor  # int64 [N]
     first_point: Tensor  # int64 [V], the earliest point of each voxel
+    points: Tensor  # int64 [V], number of points of each voxel
     clouds: int
 
 
@@ -60,6 +61,7 @@ def voxels_from_grid(cell: Tensor, batch: Tensor | None = None, clouds: int = 1)
         code=code,
         point_to_voxel=point_to_voxel,
         first_point=first_point,
+        points=torch.diff(heads, append=heads.new_full((1,), len(starts))),
         clouds=clouds,
     )
 
@@ -68,4 +70,4 @@ def voxel_mean(values: Tensor, voxels: Voxels) -> Tensor:
     """Mean of point values [N, C] in each voxel: [V, C]."""
     total = values.new_zeros(len(voxels.code), values.shape[1])
     total.index_add_(0, voxels.point_to_voxel, values)
-    return total / torch.bincount(voxels.point_to_voxel, minlength=len(total)).to(values.dtype)[:, None]
+    return total / voxels.points.to(values.dtype)[:, None]
