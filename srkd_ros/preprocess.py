@@ -15,6 +15,8 @@ from srkd_ros.errors import CloudError
 from srkd_ros.geometry import Voxels, voxel_mean, voxelize
 from srkd_ros.student import Preprocessing
 
+_BRIGHTEST = 100.0  # times full scale
+
 
 @dataclass
 class NetworkInput:
@@ -42,8 +44,9 @@ def network_input(
 ) -> NetworkInput:
     """Points float32 [N, 3] (metres, sensor frame), intensity float32 [N] in 0..1, and other features [N] by name.
 
-    `batch` int64 [N] is the cloud of each point. A cloud without intensity gets `intensity_default`; intensity that is
-    not finite counts as 0. CloudError if another feature of the model is not given.
+    `batch` int64 [N] is the cloud of each point. A cloud without intensity gets `intensity_default`. Features that are
+    not finite count as 0, and intensity ends at +-100: one garbled return must not drown a whole attention patch.
+    CloudError if another feature of the model is not given.
     """
     kept = keep_mask(xyz, preprocessing).nonzero().squeeze(1)
     points = xyz.index_select(0, kept)
@@ -57,11 +60,12 @@ def network_input(
         elif name == "intensity" and intensity is None:
             columns.append(points.new_full((len(points),), intensity_default))
         elif name == "intensity":
-            columns.append(torch.nan_to_num(intensity.index_select(0, kept), 0.0, 0.0, 0.0))  # type: ignore[union-attr]
+            given = torch.nan_to_num(intensity.index_select(0, kept), 0.0, 0.0, 0.0)  # type: ignore[union-attr]
+            columns.append(given.clamp_(-_BRIGHTEST, _BRIGHTEST))
         elif extra is None or name not in extra:
             raise CloudError(f"the model needs the feature {name!r} of every point, and the cloud has none")
         else:
-            columns.append(extra[name].index_select(0, kept))
+            columns.append(torch.nan_to_num(extra[name].index_select(0, kept), 0.0, 0.0, 0.0))
     values = torch.stack(columns, 1)
     if preprocessing.voxel_feature == "first":
         return NetworkInput(kept, voxels, values.index_select(0, voxels.first_point))

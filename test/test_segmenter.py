@@ -133,3 +133,14 @@ def test_a_few_overshooting_returns_do_not_change_the_scale():
     scale = IntensityScale()
     scale(raw)
     assert scale.resolved == 1
+
+
+def test_one_garbled_intensity_leaves_the_other_labels_alone(student_file):
+    xyz, intensity = street()
+    segmenter = Segmenter.load(student_file, device="cpu", intensity_scale=1.0)
+    clean = segmenter(xyz, intensity)
+    garbled = intensity.copy()
+    garbled[:4] = (3e38, -3e38, np.inf, np.nan)
+    result = segmenter(xyz, garbled)
+    assert np.isfinite(result.confidence).all()
+    assert (result.labels == clean.labels).mean() > 0.95
