@@ -48,6 +48,7 @@ class Teacher:
         self.device = device
         self.student = preprocessing
         half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+        self.precision = "bf16" if half else "32"
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=half)
         own = self.manifest.preprocessing
         if own.min_range > preprocessing.min_range or own.max_range < preprocessing.max_range:
@@ -116,7 +117,8 @@ class CachedTeacher:
     """As Teacher, but on the scans as recorded, once each: later epochs read its answers from disk.
 
     An answer is a file of float16 logits (and finest features, if asked for) with each point's voxel. It is found by
-    the teacher's hash and the scan's own points, so that another teacher or changed data never meets a stale answer.
+    the teacher's hash and precision and by all that it was given of the scan, so that another teacher or changed data
+    never meets a stale answer.
     """
 
     def __init__(self, teacher: Teacher, config: TeacherConfig) -> None:
@@ -125,6 +127,7 @@ class CachedTeacher:
         self.widths = teacher.widths
         self.folder = Path(config.cache) / teacher.hash[:16]
         self.features = config.cache_features
+        self._precision = teacher.precision
         self.folder.mkdir(parents=True, exist_ok=True)
         self._writable = True
 
@@ -149,8 +152,7 @@ class CachedTeacher:
 
     def _answer(self, batch: RawBatch, start: int, end: int) -> dict[str, Tensor]:
         scan = batch.rows(start, end)
-        points = scan.xyz.cpu().contiguous().numpy()
-        path = self.folder / f"{hashlib.sha256(points.tobytes()).hexdigest()[:32]}.safetensors"
+        path = self.folder / f"{self._digest(scan)}.safetensors"
         answer = self._read(path)
         if answer is None:
             logits, features, voxel = self.teacher.unaugmented(scan)
@@ -162,6 +164,15 @@ class CachedTeacher:
         answer = {k: v.to(device) for k, v in answer.items()}
         answer["voxel_of_point"] = answer["voxel_of_point"].long()
         return answer
+
+    def _digest(self, scan: RawBatch) -> str:
+        digest = hashlib.sha256(self._precision.encode())
+        given = {"xyz": scan.xyz, "intensity": scan.intensity, **scan.extra}
+        for name in sorted(given):
+            if (values := given[name]) is not None:
+                digest.update(f" {name} {tuple(values.shape)} ".encode())
+                digest.update(values.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:32]
 
     def _read(self, path: Path) -> dict[str, Tensor] | None:
         if not path.is_file():

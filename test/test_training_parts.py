@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,15 @@ import torch
 from test_training import Boxes, config, curve
 
 from srkd_ros import student
-from srkd_ros.errors import ConfigError, SrkdError
+from srkd_ros.errors import ConfigError
 from srkd_ros.geometry import voxelize
 from srkd_ros.network import PointTransformer, parameter_count, preset
 from srkd_train.augment import augment
 from srkd_train.batches import RawBatch, collate, majority, prepare
 from srkd_train.config import AugmentConfig, DistillConfig, TeacherConfig, TrainConfig
-from srkd_train.distiller import Supervised
 from srkd_train.loading import Source
 from srkd_train.simulation import build_town, sensor_model, simulate_scan, write_bag
-from srkd_train.teacher import Teacher, ascend, representatives
+from srkd_train.teacher import CachedTeacher, Teacher, ascend, representatives
 from srkd_train.trainer import train
 
 torch.set_num_threads(1)
@@ -164,28 +164,45 @@ def test_distilling_from_an_unlabelled_bag_alone(teacher: Path, tmp_path: Path):
     assert len(curve(tmp_path / "run", "train/kl")) == 3
 
 
-@pytest.mark.parametrize("patience", [3, 20])
-def test_losses_that_are_no_number_are_skipped_and_then_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], patience: int
-):
-    original = Supervised.terms
+@pytest.mark.parametrize("change", ["xyz", "intensity", "extra", "precision"])
+def test_a_cache_knows_all_that_the_teacher_was_given(teacher: Path, tmp_path: Path, change: str):
+    """Or a corrected intensity scale would go on meeting the answers to the wrong one."""
+    scan = raw(0)
+    scan.extra["ring"] = torch.ones(len(scan.xyz))
 
-    def poisoned(self, out, batch):
-        terms = original(self, out, batch)
-        bad = 1 <= self.global_step < 4
-        return {k: v * torch.nan if bad else v for k, v in terms.items()}
+    def answer(scan: RawBatch, precision: Any = "32"):
+        settings = TeacherConfig(str(teacher), precision, str(tmp_path / "cache"))
+        cached = CachedTeacher(Teacher(settings, torch.device("cpu"), student.Preprocessing(0.5, 0.0, 40.0)), settings)
+        network = cached.teacher.network
+        return cached(prepare(scan, cached.manifest.preprocessing, network.geometry_spec, scan)).logits
 
-    monkeypatch.setattr(Supervised, "terms", poisoned)
-    monkeypatch.setattr("srkd_train.distiller._PATIENCE", patience)
-    c = config(TrainConfig, tmp_path / "run", steps=6)
-    if patience == 3:
-        with pytest.raises(SrkdError, match=r"the loss is not finite.*optimizer\.lr"):
-            train(c, (Source([Boxes()]), None))
-    else:
-        train(c, (Source([Boxes()]), None))
-        assert capsys.readouterr().out.count("skipped") == 3
-        tensors, _ = student.load(tmp_path / "run" / "student.safetensors")
-        assert all(bool(t.isfinite().all()) for t in tensors.values())
+    first = answer(scan)
+    files = len(list((tmp_path / "cache").rglob("*.safetensors")))
+    torch.testing.assert_close(answer(scan), first, rtol=0, atol=0)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == files
+    other = scan.replace(
+        xyz=scan.xyz + (change == "xyz"),
+        intensity=None if scan.intensity is None else scan.intensity / (50 if change == "intensity" else 1),
+        extra={"ring": scan.extra["ring"] * (2 if change == "extra" else 1)},
+    )
+    second = answer(other, "bf16" if change == "precision" else "32")
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == files + 1
+    assert (second.shape != first.shape or not torch.equal(second, first)) == (change != "extra")
+
+
+def test_a_teacher_above_100m_teaches(tmp_path: Path):
+    config_of = preset("ptv3-xl", in_channels=4, num_classes=3)
+    network = PointTransformer(config_of)
+    _, manifest = student.load(train(config(TrainConfig, tmp_path / "any", steps=1), (Source([Boxes()]), None)))
+    manifest = dataclasses.replace(manifest, network=config_of)
+    file = tmp_path / "teacher.safetensors"
+    student.save(file, network.state_dict(), manifest)
+    assert file.stat().st_size > 4 * 100e6
+    c = config(DistillConfig, tmp_path / "run", steps=1, kl=1.0, feature=0.1, cross_sample=1.0, point_affinity=1.0)
+    c.teacher.file, c.losses.cross_sample.points = str(file), 32
+    train(c, (Source([Boxes(points=300)]), None))
+    file.unlink()
+    assert 0 < curve(tmp_path / "run", "train/kl")[0] < 100
 
 
 def test_teachers_above_100m_and_students_below_15m():
