@@ -44,10 +44,10 @@ def predict(
     The scan is thinned to one point in each half voxel (not indoors, as in the published configurations). For each view
     it is cut into fragments of one point a voxel, so that every point passes the network itself; a point's
     probabilities are summed over all its passes, and points thinned away take their half voxel's label. Tens of passes
-    a scan. `views`: LIDAR_VIEWS, or INDOOR_VIEWS for models that see no coordinates.
+    a scan. `views`: LIDAR_VIEWS, or INDOOR_VIEWS for models that see neither coordinates nor intensity.
     """
     preprocessing = segmenter.manifest.preprocessing
-    outdoor = "x" in preprocessing.features
+    outdoor = bool({"x", "y", "z", "intensity"} & set(preprocessing.features))
     if views is None:
         views = LIDAR_VIEWS if outdoor else INDOOR_VIEWS
     labels = np.full(len(xyz), UNLABELLED, np.uint8)
