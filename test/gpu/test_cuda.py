@@ -53,6 +53,34 @@ def test_labels_are_the_cpus(student_file, precision, agreement):
     assert np.array_equal(here.labels == 255, there.labels == 255)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ["nano", "litept-s"])
+def test_spconvs_kernels_give_our_results(name, dtype):
+    """Forward and backward, with the same weights; `pip install .[cu126]` or cu120."""
+    pytest.importorskip("spconv.pytorch")
+    from srkd_ros.network import spconv_backend
+
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = PointTransformer(dataclasses.replace(preset(name), drop_path=0.0)).cuda()
+    voxels = voxelize(torch.from_numpy(street(20_000)[0]).cuda(), 0.2)
+    x = torch.randn(len(voxels.code), model.config.in_channels, device="cuda")
+    results = []
+    try:
+        for theirs in (False, True):
+            spconv_backend.enable(theirs)
+            model.zero_grad()
+            with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+                out = model(x, build_geometry(voxels, model.geometry_spec)).float()
+            out.square().mean().backward()
+            results.append([out.detach(), *(p.grad.clone() for p in model.parameters())])
+    finally:
+        spconv_backend.enable(False)
+    bound = 1e-3 if dtype == torch.float32 else 3e-2
+    for ours, others in zip(*results, strict=True):
+        assert (ours - others).norm() <= bound * ours.norm().clamp_min(1e-6)
+
+
 @pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3-half"])
 def test_gradients_are_the_cpus(name):
     torch.manual_seed(0)
