@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from srkd_ros.errors import SrkdError
+from srkd_ros.errors import ConfigError
 from srkd_ros.labels import UNLABELLED
 from srkd_ros.metrics import Confusion, iou, mean_iou
 from srkd_ros.network import Features, PointTransformer
@@ -20,12 +20,11 @@ from srkd_ros.student import Manifest
 from srkd_train.augment import augment
 from srkd_train.batches import Batch, RawBatch, prepare
 from srkd_train.config import DistillConfig, TrainConfig
+from srkd_train.guard import PATIENCE, StepGuard, is_finite
 from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
 from srkd_train.teacher import CachedTeacher, Teacher
 from srkd_train.terms import DistillationTerms, task_terms
-
-_PATIENCE = 20  # steps in a row whose loss is not finite before the run stops
 
 
 class Supervised(pl.LightningModule):
@@ -47,8 +46,9 @@ class Supervised(pl.LightningModule):
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.confusion = Confusion(len(manifest.labels))
         self.miou = float("nan")
+        self.guard = StepGuard(model)
+        self._refused = False  # the current batch
         self._averaged_at = 0
-        self._bad_steps = 0
 
     @property
     def best_weights(self) -> PointTransformer:
@@ -60,6 +60,8 @@ class Supervised(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropped paths follow from the step, not from what was drawn before it: a resumed run draws the same.
         torch.manual_seed(self.config.seed * 1_000_003 + batch_idx * ranks() + self.global_rank)
+        self.guard.begin()
+        self._refused = False
 
     def training_step(self, raw: RawBatch, batch_idx: int) -> Tensor | None:
         changed = augment(raw, self.config.augment)
@@ -68,29 +70,43 @@ class Supervised(pl.LightningModule):
         loss = torch.stack(list(terms.values())).sum() if terms else batch.features.sum() * 0
         if any_rank(not bool(torch.isfinite(loss)), self.device):
             return self._refuse(terms, raw)
-        self._bad_steps = 0
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=raw.scans)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=raw.scans)
         return loss
+
+    @property
+    def _teacher_hash(self) -> str:
+        return ""
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name."""
         return task_terms(self.config.losses, out.logits, batch, self.class_weights)
 
     def _refuse(self, terms: dict[str, Tensor], raw: RawBatch) -> Tensor | None:
-        self._bad_steps += 1
         bad = [k for k, v in terms.items() if not bool(torch.isfinite(v))]
-        line = (
-            f"step {self.global_step}: the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})"
-        )
-        if self._bad_steps >= _PATIENCE:
-            raise SrkdError(
-                f"{line}, {_PATIENCE} times in a row; lower optimizer.lr or set trainer.precision to 32, and --resume"
-            )
-        self.print(f"{line}: skipped")
+        self._refused = True
+        self._skip(f"the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})")
         if ranks() == 1:
             return None
         return torch.stack([p.sum() * 0 for p in self.parameters() if p.requires_grad]).sum()  # DDP needs a gradient
+
+    def _skip(self, reason: str) -> None:
+        self.print(self.guard.refuse(f"step {self.global_step}: {reason}", min(PATIENCE, len(self.sampler))))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """A finite loss can have a gradient that is not. With fp16 its scaler skips such steps and lowers its scale."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        if not gradients:
+            return
+        nothing = self._refused and self.config.trainer.accumulate == 1  # nought of every process: no step at all
+        finite = self.config.trainer.precision == "fp16" or is_finite(gradients)
+        if not nothing and not any_rank(not finite, self.device):
+            if not self._refused:
+                self.guard.passed()
+            return
+        self.zero_grad()  # to None, which the optimiser leaves alone
+        if not nothing:
+            self._skip("the gradient is not finite")
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.averaged is None or self.global_step == self._averaged_at:
@@ -156,8 +172,15 @@ class Supervised(pl.LightningModule):
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
         checkpoint["srkd_batches"] = progress.processed
         checkpoint["srkd_averaged_at"] = self._averaged_at
+        checkpoint["srkd_scans"] = self.sampler.scans
+        checkpoint["srkd_teacher"] = self._teacher_hash
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        scans, teacher = checkpoint.get("srkd_scans", self.sampler.scans), checkpoint.get("srkd_teacher", "")
+        if scans != self.sampler.scans:
+            raise ConfigError(f"data: {self.sampler.scans} training scans now, {scans} when the run began")
+        if teacher and teacher != self._teacher_hash:
+            raise ConfigError("teacher.file: another teacher than when the run began; begin again in another output")
         self.sampler.start = int(checkpoint["srkd_batches"])
         self._averaged_at = int(checkpoint["srkd_averaged_at"])
 
@@ -191,6 +214,10 @@ class Distiller(Supervised):
     @property
     def teacher(self) -> Teacher | CachedTeacher:
         return self._teacher[0]
+
+    @property
+    def _teacher_hash(self) -> str:
+        return self.teacher.hash
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
         terms = super().terms(out, batch)

@@ -54,6 +54,11 @@ class Source(Dataset):
             raise DataError("the training data has no scans")
 
     @property
+    def labelled(self) -> np.ndarray:
+        """Indices int64 of the scans whose labels are used."""
+        return np.flatnonzero([labelled for _, _, labelled in self.entries])
+
+    @property
     def labels(self) -> LabelSet:
         return self.datasets[0].labels
 

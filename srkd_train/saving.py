@@ -21,12 +21,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from srkd_ros import student
-from srkd_ros.errors import DataError
+from srkd_ros.errors import DataError, SrkdError
 from srkd_ros.metrics import summary
 from srkd_ros.network import parameter_count
 from srkd_ros.student import InputStatistics
 from srkd_train.distiller import Supervised
+from srkd_train.guard import is_finite
 from srkd_train.loading import Source, evenly_spread
+from srkd_train.ranks import any_rank
 
 _QUANTILES = (0.01, 0.5, 0.99)
 
@@ -55,23 +57,38 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class Checkpoints(Callback):
-    """Saves `last.ckpt` every so many optimiser steps, after validations and at the end."""
+    """Saves `last.ckpt` every so many optimiser steps, after validations and at the end.
+
+    Not before a validation that is due: a run that is killed in it would go on behind it. And no weights that are no
+    numbers: whoever resumes wants the last that are.
+    """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.path = folder / "last.ckpt"
         self.every = every
         self._saved_at = -1
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step != self._saved_at and trainer.global_step % self.every == 0:
-            self._save(trainer)
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every = int(trainer.val_check_batch or 1)
+        validates = trainer.enable_validation and (batch_idx + 1) % every == 0
+        if trainer.global_step != self._saved_at and trainer.global_step % self.every == 0 and not validates:
+            self._save(trainer, module)
 
-    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._save(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.global_step != self._saved_at:
-            self._save(trainer)
+            self._save(trainer, module)
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._saved_at = trainer.global_step
+        if any_rank(not is_finite([*module.parameters(), *module.buffers()]), module.device):
+            module.print(f"warning: step {trainer.global_step}: weights are no numbers; {self.path} stays as it was")
+            return
         trainer.save_checkpoint(self.path)
 
 
@@ -87,7 +104,7 @@ class BestStudent(Callback):
         assert isinstance(module, Supervised)
         if trainer.sanity_checking:
             return
-        better = module.miou > self.best
+        better = module.miou > self.best and self._finite(module)
         if better:
             self.best = module.miou
             self._write(trainer, module)
@@ -100,7 +117,15 @@ class BestStudent(Callback):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Supervised)
         if self.best == float("-inf"):
+            if not self._finite(module):
+                raise SrkdError("the weights are no numbers; nothing was written: lower optimizer.lr")
             self._write(trainer, module)
+
+    @staticmethod
+    def _finite(module: Supervised) -> bool:
+        return not any_rank(
+            not is_finite([*module.best_weights.parameters(), *module.best_weights.buffers()]), module.device
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -144,20 +169,28 @@ def _metric(trainer: pl.Trainer, name: str) -> float:
 
 
 def measure_inputs(source: Source, min_range: float, max_range: float, scans: int = 24) -> tuple[InputStatistics, Any]:
-    """Quantiles of intensity, range and z, and label counts int64 [256], over evenly spread training scans."""
+    """Quantiles of intensity, range and z, and label counts int64 [256], over evenly spread training scans.
+
+    Labels are counted in as many scans that have them, however few those are among all.
+    """
     counts = np.zeros(256, np.int64)
     values: dict[str, list[np.ndarray]] = {"intensity": [], "range": [], "z": []}
-    for index in evenly_spread(len(source), min(scans, len(source))):
-        scan, scale = source.scan(int(index))
+    spread = evenly_spread(len(source), min(scans, len(source))).tolist()
+    labelled = source.labelled[evenly_spread(len(source.labelled), min(scans, len(source.labelled)))].tolist()
+    for index in sorted({*spread, *labelled}):
+        scan, scale = source.scan(index)
+        if index in labelled and scan.labels is not None:
+            counts += np.bincount(scan.labels, minlength=256)
+        if index not in spread:
+            continue
         distance = np.linalg.norm(scan.xyz, axis=1)
         with np.errstate(invalid="ignore"):
             kept = (distance >= min_range) & (distance <= max_range)
         values["range"].append(distance[kept])
         values["z"].append(scan.xyz[kept, 2])
         if scan.intensity is not None:
-            values["intensity"].append(scan.intensity[kept] / scale)
-        if scan.labels is not None:
-            counts += np.bincount(scan.labels, minlength=256)
+            intensity = scan.intensity[kept] / scale
+            values["intensity"].append(intensity[np.isfinite(intensity)])
     quantiles = {
         name: {str(q): float(np.quantile(np.concatenate(arrays), q)) for q in _QUANTILES}
         for name, arrays in values.items()

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
@@ -27,10 +24,10 @@ from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
 from srkd_train.loading import RunSampler, Source, open_sources, training_loader, validation_loader
+from srkd_train.resume import checkpoint_to_resume, plain, write_config
 from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, git_revision, measure_inputs
 from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
 
-_FREE_TO_CHANGE = ("resume", "data.workers", "trainer.accelerator", "trainer.save_every", "trainer.log_every")
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -42,7 +39,7 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
     """
     check(config)
     output = Path(config.output)
-    checkpoint = _checkpoint(config, output)
+    checkpoint = checkpoint_to_resume(config)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     spconv_backend.enable(config.trainer.convolution == "spconv")
@@ -55,7 +52,7 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
     trainer.val_check_interval = _validation_interval(config, sampler)
     module = _module(config, train_source, sampler, trainer.strategy.root_device)
     if trainer.is_global_zero:
-        _write_config(config, output / "config.yaml")
+        write_config(config, output / "config.yaml")
         print(
             f"{parameter_count(module.model) / 1e6:.2f}M parameters, {len(module.manifest.labels)} classes, "
             f"{len(train_source)} training scans, {len(val_source) if val_source else 0} validation scans, "
@@ -71,6 +68,8 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
         if trainer.interrupted:  # Lightning makes an exit of Ctrl-C
             raise KeyboardInterrupt from None
         raise
+    if module.guard.skipped:
+        module.print(f"{module.guard.skipped} steps were skipped: their loss or gradient was not finite")
     return output / "student.safetensors"
 
 
@@ -213,51 +212,6 @@ def _strategy(name: str, processes: int, cuda: bool) -> str | Strategy:
     return DDPStrategy(process_group_backend="nccl" if cuda and name != "ddp_gloo" else "gloo")
 
 
-def _checkpoint(config: TrainConfig, output: Path) -> Path | None:
-    last = output / "checkpoints" / "last.ckpt"
-    rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    if not config.resume:
-        if last.exists() and rank_zero:
-            raise ConfigError(f"output: {output} holds a run already; add --resume to continue it, or name another")
-        return None
-    if not last.is_file():
-        return None  # killed before its first checkpoint: begin again
-    before = _flat(yaml.safe_load((output / "config.yaml").read_text()))
-    for key, value in _flat(_plain(config)).items():
-        if key not in _FREE_TO_CHANGE and key in before and before[key] != value:
-            raise ConfigError(f"{key}: {value} now, {before[key]} when the run began; resume with the same settings")
-    return last
-
-
-def _write_config(config: TrainConfig, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(yaml.safe_dump(_plain(config), sort_keys=False))
-    os.replace(temporary, path)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """A configuration in YAML's types."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    result: dict[str, Any] = plain(dataclasses.asdict(config))
-    return result
-
-
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _provenance(config: TrainConfig, source: Source, teacher: Teacher | CachedTeacher | None) -> dict[str, Any]:
     from srkd_ros import __version__
 
@@ -271,7 +225,7 @@ def _provenance(config: TrainConfig, source: Source, teacher: Teacher | CachedTe
             "scans": len(source),
             "label_share": config.data.label_share,
         },
-        "losses": _plain(config.losses),
+        "losses": plain(config.losses),
         "seed": config.seed,
     }
     if config.data.sensor_height:

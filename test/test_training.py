@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training runs on small scans in memory: they learn, resume exactly, distribute exactly and leave a student file."""
+"""Training runs on small scans in memory: they learn and leave a student file."""
 
 from __future__ import annotations
 
@@ -162,56 +162,6 @@ def test_a_cached_teacher_says_the_same_and_runs_once_a_scan(teacher: Path, tmp_
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 8
     np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
     assert losses[1] == losses[2]
-
-
-def test_resuming_gives_the_curve_of_an_uninterrupted_run(teacher: Path, tmp_path: Path):
-    class Stop(Exception):
-        pass
-
-    class Dying(Boxes):
-        """Fails for good once it has been read so often, as a power cut would."""
-
-        reads = 0
-
-        def __getitem__(self, index: int) -> Scan:
-            Dying.reads += 1
-            if Dying.reads > limit:
-                raise Stop
-            return super().__getitem__(index)
-
-    def run(folder: Path, dataset: Boxes, resume: bool = False) -> None:
-        c = config(DistillConfig, folder, steps=12, **ALL)
-        c.teacher.file, c.resume, c.trainer.ema = str(teacher), resume, 0.9
-        c.trainer.accumulate = 2
-        c.losses.cross_sample.points = 32
-        train(c, (Source([dataset]), Source([Boxes(scans=2)])))
-
-    run(tmp_path / "whole", Boxes())
-    limit = 8 + 2 * 2 * 9  # statistics, then nine steps of two batches of two
-    with pytest.raises(Stop):
-        run(tmp_path / "cut", Dying())
-    before = curve(tmp_path / "cut")
-    run(tmp_path / "cut", Boxes(), resume=True)
-    whole, cut = curve(tmp_path / "whole"), {**before, **curve(tmp_path / "cut")}
-    assert whole.keys() == cut.keys()
-    assert whole == cut
-    assert curve(tmp_path / "whole", "val/miou") == curve(tmp_path / "cut", "val/miou")
-    a, b = (student.load(tmp_path / n / "student.safetensors")[0] for n in ("whole", "cut"))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-
-
-def test_a_finished_run_is_not_overwritten(teacher: Path):
-    c = config(TrainConfig, teacher.parent, steps=60)
-    with pytest.raises(ConfigError, match="--resume"):
-        train(c, sources())
-
-
-def test_resuming_with_other_settings_names_the_first(teacher: Path):
-    c = config(TrainConfig, teacher.parent, steps=60)
-    c.network.encoder_channels, c.network.decoder_channels, c.resume, c.optimizer.lr = (12, 24), (12,), True, 0.5
-    c.data.sensor_height = 1.7
-    with pytest.raises(ConfigError, match=r"optimizer\.lr: 0\.5 now, 0\.02"):
-        train(c, sources())
 
 
 def test_a_corrupt_scan_is_refused_or_skipped(capsys: pytest.CaptureFixture[str]):
