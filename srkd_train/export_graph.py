@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,7 @@ def trace(model: PointTransformer, precision: str = "fp32") -> onnx.ModelProto:
     graph = program.model_proto
     _check_dynamic(graph.graph, names)
     _gather_by_int32(graph.graph)
+    _fold_constants(graph.graph)
     for node in graph.graph.node:  # where in our source an operator came from: paths, and half of a small file's bytes
         del node.metadata_props[:]
         node.ClearField("doc_string")
@@ -185,6 +187,26 @@ def _gather_by_int32(graph: onnx.GraphProto) -> None:
     known = [value for value in graph.value_info if value.name not in source]
     del graph.value_info[:]
     graph.value_info.extend(known)
+
+
+def _fold_constants(graph: onnx.GraphProto) -> None:
+    """Put the rows that stand for missing neighbours among the weights, instead of an operator that makes them.
+
+    onnxruntime before 1.25 has no CUDA kernel for this opset's ConstantOfShape and would copy them from the host.
+    """
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "ConstantOfShape" and node.input[0] in known]:
+        value = onnx.numpy_helper.to_array(node.attribute[0].t) if node.attribute else np.zeros(1, np.float32)
+        full = np.full(onnx.numpy_helper.to_array(known[node.input[0]]), value[0], value.dtype)
+        graph.initializer.append(onnx.numpy_helper.from_array(full, node.output[0]))
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    made = {tensor.name for tensor in graph.initializer}
+    others = [value for value in graph.value_info if value.name not in made]
+    del graph.value_info[:]
+    graph.value_info.extend(others)
 
 
 def _is_index(node: onnx.NodeProto, place: int) -> bool:

@@ -122,7 +122,12 @@ def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
         lowest = x.new_full((len(coarse), x.shape[1]), -torch.inf)
         return lowest.scatter_reduce_(0, fine.parents[:, None].expand(-1, x.shape[1]), x, "amax")
     padded = torch.cat([x, x.new_full((1, x.shape[1]), -torch.inf)])  # a missing child is row V
-    return padded.index_select(0, coarse.children.reshape(-1)).view(-1, 8, x.shape[1]).amax(1)
+    best = padded.index_select(0, coarse.children.reshape(-1)).view(-1, 8, x.shape[1])
+    if not torch.onnx.is_in_onnx_export():
+        return best.amax(1)
+    for half in (4, 2, 1):  # onnxruntime before 1.25 has no CUDA kernel for this opset's ReduceMax
+        best = torch.maximum(best[:, :half], best[:, half:])
+    return best.view(-1, x.shape[1])
 
 
 class Unpooling(nn.Module):
