@@ -42,6 +42,8 @@ class Preprocessing:
             raise ConfigError(f"preprocessing.voxel_size: {self.voxel_size} is not a positive length in metres")
         if not 0 <= self.min_range < self.max_range:
             raise ConfigError(f"preprocessing.min_range: {self.min_range} is not below max_range {self.max_range}")
+        if not self.features:
+            raise ConfigError(f"preprocessing.features: none; name one or more of {', '.join(POINT_FEATURES)}")
         for name in self.features:
             if name not in POINT_FEATURES:
                 raise ConfigError(f"preprocessing.features: {name!r} is not one of {', '.join(POINT_FEATURES)}")

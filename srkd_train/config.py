@@ -12,6 +12,7 @@ from typing import Any, Literal
 from srkd_ros.errors import ConfigError
 from srkd_ros.network.config import PointTransformerConfig, preset
 from srkd_ros.student import Preprocessing
+from srkd_train.ranges import TERMS, check_numbers
 
 # A network is a preset and the fields that differ from it; None means the preset's value. `in_channels` and
 # `num_classes` follow from preprocessing.features and the label set.
@@ -233,52 +234,23 @@ class DistillConfig(TrainConfig):
 
 def check(config: TrainConfig) -> None:
     """ConfigError for values that have the right type and make no sense; the key is named."""
-    positive = {
-        "data.batch_size": config.data.batch_size,
-        "trainer.accumulate": config.trainer.accumulate,
-        "trainer.save_every": config.trainer.save_every,
-        "trainer.log_every": config.trainer.log_every,
-        "trainer.validate_every": config.trainer.validate_every,
-        "trainer.nodes": config.trainer.nodes,
-        "trainer.epochs": config.trainer.epochs,
-        "optimizer.lr": config.optimizer.lr,
-    }
-    shares = {
-        "optimizer.warmup": config.optimizer.warmup,
-        "augment.mix_prob": config.augment.mix_prob,
-        "augment.flip": config.augment.flip,
-        "augment.drop": config.augment.drop,
-        "data.label_share": config.data.label_share,
-    }
-    for key, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"{key}: {value} is not positive")
-    for key, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{key}: {value} is not between 0 and 1")
+    check_numbers(config)
     if config.trainer.strategy == "fsdp" and config.trainer.gradient_clip:
         raise ConfigError("trainer.gradient_clip: cannot be computed over fsdp's shards; set it to 0, or use ddp")
     if config.trainer.strategy == "fsdp" and config.trainer.ema:
         raise ConfigError("trainer.ema: cannot be kept over fsdp's shards; set it to 0, or use ddp")
-    if config.data.sensor_height < 0:
-        raise ConfigError(f"data.sensor_height: {config.data.sensor_height} is below the ground")
-    if not 0 < config.augment.scale[0] <= config.augment.scale[1]:
-        raise ConfigError(f"augment.scale: {list(config.augment.scale)} is not a rising pair of positive factors")
-    if not 0 < config.augment.sector <= 360:
-        raise ConfigError(f"augment.sector: {config.augment.sector} is not an angle up to 360 degrees")
+    if not config.augment.scale[0] <= config.augment.scale[1]:
+        raise ConfigError(f"augment.scale: {list(config.augment.scale)} is not a rising pair of factors")
     if config.data.label_share == 0 and not config.data.keep_unlabelled:
         raise ConfigError("data.label_share: 0 leaves no scans; set data.keep_unlabelled to distil without labels")
-    if isinstance(config, DistillConfig):
-        _check_losses(config.losses)
+    _check_losses(config.losses)
 
 
-def _check_losses(losses: DistillLossConfig) -> None:
-    for name in ("kl", "channel", "cross_sample"):
-        if not getattr(losses, name).temperature > 0:
-            raise ConfigError(f"losses.{name}.temperature: {getattr(losses, name).temperature} is not positive")
-    for name in ("point_affinity", "voxel_affinity"):
-        if getattr(losses, name).count < 1 or getattr(losses, name).size < 2:
-            raise ConfigError(f"losses.{name}: needs a count of 1 or more and a size of 2 or more")
-    for name in ("kl", "point_affinity", "voxel_affinity", "channel", "cross_sample", "feature"):
-        if getattr(losses, name).weight < 0:
-            raise ConfigError(f"losses.{name}.weight: {getattr(losses, name).weight} is negative")
+def _check_losses(losses: TaskLossConfig) -> None:
+    weights = {"cross_entropy": losses.cross_entropy, "lovasz": losses.lovasz}
+    if isinstance(losses, DistillLossConfig):
+        weights |= {f"{term}.weight": getattr(losses, term).weight for term in TERMS}
+        if losses.channel.weight and not (losses.channel.points or losses.channel.voxels):
+            raise ConfigError("losses.channel: neither points nor voxels to sum over; set one, or the weight to 0")
+    if not any(weights.values()):
+        raise ConfigError(f"losses: {', '.join(weights)} are all 0; raise one, or there is nothing to learn")
