@@ -67,6 +67,10 @@ def parse_config(cls: type[C], arguments: Sequence[str], program: str, examples:
         settings = parser.parse_args(list(arguments))
     except argparse.ArgumentError as error:
         raise ConfigError(_one_line(str(error), parser)) from error
+    except UnicodeDecodeError as error:
+        files = [a for before, a in zip(["", *arguments], arguments, strict=False) if before == "--config"]
+        files += [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+        raise ConfigError(f"--config: {' or '.join(files)} is not text; name a recipe, as in config/train/") from error
     config = _built(cls, parser.instantiate(settings))
     check(config)
     return config

@@ -16,6 +16,7 @@ from srkd_ros.errors import ConfigError
 from srkd_ros.network import preset
 from srkd_train.cli import main
 from srkd_train.config import DistillConfig, TrainConfig, check
+from srkd_train.parsing import parse_config
 from srkd_train.ranges import RANGES, TERMS, numbers
 
 
@@ -127,3 +128,12 @@ def test_losses_that_leave_nothing_to_learn():
         getattr(c.losses, term).weight = 0.0
     with pytest.raises(ConfigError, match=r"lovasz, kl\.weight, .*, feature\.weight are all 0"):
         check(c)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_recipe_that_is_not_text(joined: bool, tmp_path: Path):
+    file = tmp_path / "program"
+    file.write_bytes(b"\x7fELF\xd0\xff\x00")
+    arguments = [f"--config={file}"] if joined else ["--seed", "1", "--config", str(file)]
+    with pytest.raises(ConfigError, match=f"^--config: {file} is not text; name a recipe"):
+        parse_config(TrainConfig, arguments, "srkd-train teacher", "")
