@@ -183,6 +183,8 @@ def _eval(arguments: list[str]) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runtime", default="auto")
     given = parser.parse_args(arguments)
+    if given.picture:
+        _check_picture(given.picture)
     from rich.console import Console
 
     from srkd_train.evaluation import EvaluationOptions, evaluate, write_json
@@ -194,6 +196,15 @@ def _eval(arguments: list[str]) -> int:
     if given.json:
         write_json(document, given.json)
     return 0
+
+
+def _check_picture(path: Path) -> None:
+    """Before the evaluation, which may take hours: that a picture can be written under this name."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in formats:
+        raise SrkdError(f"--picture: {path} is of no kind that can be written; possible are .{', .'.join(formats)}")
 
 
 def _import(arguments: list[str]) -> int:

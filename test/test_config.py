@@ -137,3 +137,13 @@ def test_a_recipe_that_is_not_text(joined: bool, tmp_path: Path):
     arguments = [f"--config={file}"] if joined else ["--seed", "1", "--config", str(file)]
     with pytest.raises(ConfigError, match=f"^--config: {file} is not text; name a recipe"):
         parse_config(TrainConfig, arguments, "srkd-train teacher", "")
+
+
+def test_a_picture_of_an_unknown_kind_is_refused_before_the_evaluation(capsys: pytest.CaptureFixture[str]):
+    assert main(["eval", "missing.safetensors", "data", "--picture", "confusion.xyz"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: --picture: confusion.xyz is of no kind that can be written; possible are .")
+    assert printed.count("\n") == 1
+    for name in ("confusion.PNG", "confusion"):
+        assert main(["eval", "missing.safetensors", "data", "--picture", name]) == 2
+        assert "missing.safetensors: no such model file" in capsys.readouterr().err
