@@ -81,6 +81,35 @@ def test_dataset_yaml_rules(kitti):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("intensity_scale: abc", "intensity_scale: 'abc' is not a number of 0 or more"),
+        ("intensity_scale: .inf", "intensity_scale: inf is not a number"),
+        ("labels: 3", "labels: 3 is not the name of a label set or a YAML file"),
+        ("split: [train]", r"split: \['train'\] is not a mapping"),
+        ("split: {train: 0}", "split: train: 0 is not a list of sequences such as"),
+        ('split: {val: "02"}', "split: val: '02' is not a list of sequences such as"),
+        ("split: {val: [[1]]}", r"split: val: \[\[1\]\] is not a list of sequences"),
+        ("labels: [", "not YAML"),
+        (b"\xff\xfe", "not YAML"),
+    ],
+)
+def test_a_wrong_dataset_yaml_is_said_in_one_line(kitti, text, said):
+    (kitti / "dataset.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"dataset\.yaml: {said}") as caught:
+        open_dataset("semantic_kitti", kitti)
+    assert "\n" not in str(caught.value)
+
+
+def test_dataset_yaml_may_leave_out_values_and_quotes(kitti):
+    (kitti / "dataset.yaml").write_text("labels:\nintensity_scale: 0\nsplit: {train: [01, 11], val: [8]}\n")
+    assert {s.name[:2] for s in open_dataset("semantic_kitti", kitti)} == {"01", "11"}
+    assert open_dataset("semantic_kitti", kitti, "val")[0].name == "08/000000"
+    (kitti / "dataset.yaml").write_text("split:\n")
+    assert len(open_dataset("semantic_kitti", kitti)) == 4
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("semantic_kitti", "missing"), "missing: no such folder"),
@@ -105,6 +134,10 @@ def test_unknown_kinds_and_options(kitti):
         open_dataset("kitti", kitti)
     with pytest.raises(ConfigError, match="has no option 'topic'; it has labels, intensity_scale"):
         open_dataset("semantic_kitti", kitti, topic="/points")
+    for name, value in (("intensity_scale", "abc"), ("intensity_scale", [1]), ("intensity_scale", -1), ("labels", 3)):
+        with pytest.raises(ConfigError, match=rf"data\.options\.{name}: .* is not (a number|the name)"):
+            open_dataset("semantic_kitti", kitti, **{name: value})
+    assert open_dataset("rellis3d", kitti, labels=None, intensity_scale=None).labels.name == "rellis3d"
     with pytest.raises(ConfigError, match="on_bad is 'maybe'"):
         open_dataset("semantic_kitti", kitti, on_bad="maybe")
 

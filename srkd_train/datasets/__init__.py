@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,8 +15,20 @@ import numpy as np
 
 from srkd_ros.errors import ConfigError
 from srkd_ros.labels import LabelSet
+from srkd_train.datasets.files import is_intensity_scale
 
 KINDS = ("semantic_kitti", "nuscenes", "rellis3d", "scannet", "bag")
+
+_OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "labels": ("the name of a label set or a YAML file", lambda v: isinstance(v, (str, Path, LabelSet))),
+    "intensity_scale": ("a number of 0 or more such as 255", is_intensity_scale),
+    "features": ("true or false", lambda v: isinstance(v, int)),
+    "version": ("the name of a folder", lambda v: isinstance(v, str)),
+    "splits": ("a JSON file", lambda v: isinstance(v, (str, Path))),
+    "topic": ("the name of a topic", lambda v: isinstance(v, str)),
+    "intensity_field": ("the name of a field", lambda v: isinstance(v, str)),
+}
+"""What the value of each option of some kind of dataset has to be."""
 
 
 @dataclass
@@ -51,7 +64,7 @@ def open_dataset(
 
     A scan that cannot be read raises DataError when it is asked for, naming its file; with on_bad="skip" the next good
     one is given instead and `bad` counts it. Before that, DataError says that `root` is missing or something else, and
-    ConfigError that the kind or an option is unknown.
+    ConfigError that the kind or an option is unknown or not of its type; None is its default.
     """
     opener: Any
     match kind:
@@ -78,12 +91,16 @@ def open_dataset(
         case _:
             raise ConfigError(f"no kind of dataset {kind!r}; there are {', '.join(KINDS)}")
     known = list(inspect.signature(opener).parameters)[2:]
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise ConfigError(f"a {kind} dataset has no option {name!r}; it has {', '.join(known)}")
+        said, holds = _OPTIONS[name]
+        if value is not None and not holds(value):
+            raise ConfigError(f"data.options.{name}: {value!r} is not {said}")
     if on_bad not in ("error", "skip"):
         raise ConfigError(f"on_bad is {on_bad!r}; possible are 'error' and 'skip'")
-    dataset: ScanDataset = opener(root, split, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    dataset: ScanDataset = opener(root, split, **given)
     if on_bad == "skip":
         from srkd_train.datasets.combine import SkipBad
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +50,14 @@ def read_labels(path: Path, dtype: str, points: int) -> np.ndarray:
 def label_set(labels: str | Path | LabelSet | None, default: str) -> LabelSet:
     """A label set given as such, by shipped name, by YAML file, or not at all."""
     return labels if isinstance(labels, LabelSet) else LabelSet.load(labels or default)
+
+
+def is_intensity_scale(value: Any) -> bool:
+    """Whether a setting can be one: a finite number of 0 (not said) or more."""
+    try:
+        return not isinstance(value, bool) and 0 <= float(value) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _read(path: Path, dtype: np.dtype, columns: int) -> np.ndarray:

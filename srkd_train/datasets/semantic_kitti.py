@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from srkd_ros.errors import DataError
 from srkd_ros.labels import LabelSet
 from srkd_train.datasets import Scan
-from srkd_train.datasets.files import folder, label_set, names, read_labels, read_points
+from srkd_train.datasets.files import folder, is_intensity_scale, label_set, names, read_labels, read_points
 
 SPLITS = {
     "train": ["00", "01", "02", "03", "04", "05", "06", "07", "09", "10"],
@@ -28,7 +28,8 @@ class SemanticKittiDataset:
     """Scans float32 x y z intensity [N, 4] with labels uint32 [N], whose lower 16 bits are the raw id.
 
     `root` holds `sequences` (or `dataset/sequences`, as the download does), or is that folder, or one sequence. A file
-    `dataset.yaml` in it may name the label set, the intensity scale and the sequences of each split.
+    `dataset.yaml` in it may name the label set, the intensity scale and the sequences of each split; DataError names
+    its first entry that is wrong.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class SemanticKittiDataset:
         about = _about(root)
         self.labels = label_set(labels or about.get("labels"), "semantickitti")
         self.intensity_scale = float(intensity_scale or about.get("intensity_scale") or 1.0)
-        chosen = _chosen(root, split, list(self.sequences), {**SPLITS, **about.get("split", {})})
+        chosen = _chosen(root, split, list(self.sequences), {**SPLITS, **(about.get("split") or {})})
         self._labelled = {name: (self.sequences[name] / "labels").is_dir() for name in chosen}
         self._scans = [
             (name, file[:-4]) for name in chosen for file in names(self.sequences[name] / "velodyne", ".bin")
@@ -67,6 +68,14 @@ class SemanticKittiDataset:
         return Scan(points[:, :3], points[:, 3], labels, f"{sequence}/{stem}")
 
 
+_ABOUT: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "labels": ("the name of a label set or a YAML file", lambda v: isinstance(v, str)),
+    "intensity_scale": ("a number of 0 or more such as 255", is_intensity_scale),
+    "split": ("a mapping of train, val or test to lists", lambda v: isinstance(v, dict)),
+}
+"""What the entries of dataset.yaml have to be; the lists of a split are looked at one by one."""
+
+
 def _sequence_folders(root: Path) -> dict[str, Path]:
     """Folders with a velodyne folder in them, by name."""
     if (root / "velodyne").is_dir():
@@ -85,26 +94,39 @@ def _about(root: Path) -> dict[str, Any]:
         return {}
     try:
         about = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not YAML") from error
-    if not isinstance(about, dict) or not isinstance(about.get("split", {}), dict):
+    if not isinstance(about, dict):
         raise DataError(f"{path}: expected a mapping with labels, intensity_scale and split")
+    for key, (said, holds) in _ABOUT.items():
+        if about.get(key) is not None and not holds(about[key]):
+            raise DataError(f"{path}: {key}: {about[key]!r} is not {said}")
+    for name, sequences in (about.get("split") or {}).items():
+        if not isinstance(sequences, list) or any(isinstance(s, (list, dict, bool)) for s in sequences):
+            raise DataError(f'{path}: split: {name}: {sequences!r} is not a list of sequences such as ["00", "02"]')
     return about
 
 
-def _chosen(root: Path, split: Any, present: list[str], splits: dict[str, list[str]]) -> list[str]:
+def _chosen(root: Path, split: Any, present: list[str], splits: dict[str, list]) -> list[str]:
     if split == "all" or present == [root.name]:
         return present
     if split in list(splits):
-        wanted = [str(name) for name in splits[split]]
+        wanted = [_name(sequence, present) for sequence in splits[split]]
         chosen = [name for name in wanted if name in present]  # a part of a download is a dataset, too
     else:
-        wanted = split.split(",") if isinstance(split, str) else list(split)
-        wanted = [f"{name:02d}" if isinstance(name, int) else str(name).strip() for name in wanted]
+        wanted = [_name(sequence, present) for sequence in (split.split(",") if isinstance(split, str) else split)]
         unknown = [name for name in wanted if name not in present]
         if unknown:
-            raise DataError(f"{root}: no split or sequence {unknown[0]!r}; it has {', '.join([*splits, *present])}")
+            known = ", ".join(map(str, [*splits, *present]))
+            raise DataError(f"{root}: no split or sequence {unknown[0]!r}; it has {known}")
         chosen = wanted
     if not chosen:
         raise DataError(f"{root}: none of the {split} sequences ({', '.join(wanted)}); it has {', '.join(present)}")
     return chosen
+
+
+def _name(sequence: Any, present: list[str]) -> str:
+    """Of a sequence's folder. A number is that of any folder with this number: YAML makes one of an unquoted 00."""
+    if isinstance(sequence, int):
+        return next((name for name in present if name.isdecimal() and int(name) == sequence), f"{sequence:02d}")
+    return str(sequence).strip()
