@@ -120,6 +120,7 @@ def test_dataset_yaml_may_leave_out_values_and_quotes(kitti):
         (("scannet", "."), "no rooms in train/"),
         (("bag", "."), "no bag in it"),
         (("bag", "missing"), "no such bag or folder"),
+        (("bag", "sequences/00/velodyne/000000.bin"), r"not a bag; one is a \.mcap, \.db3, \.bag file or a folder"),
     ],
 )
 def test_what_is_no_dataset_is_said_in_one_line(kitti, arguments, said):

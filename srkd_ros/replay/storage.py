@@ -145,6 +145,8 @@ def open_bag(path: Path) -> Storage:
         return Whole(path)
     except Exception as error:
         reason = _line(error)
+    if path.is_file() and path.suffix not in BAG_SUFFIXES:
+        raise DataError(f"{path}: not a bag; one is a {', '.join(BAG_SUFFIXES)} file or a folder with metadata.yaml")
     files = [path] if path.is_file() else sorted((p for p in path.iterdir() if p.suffix in BAG_SUFFIXES), key=_natural)
     parts: list[Storage] = []
     for file in files:
