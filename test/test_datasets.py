@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Datasets in SemanticKITTI's, RELLIS-3D's and ScanNet's formats, damaged ones, and datasets made of datasets."""
+"""Datasets in SemanticKITTI's and ScanNet's formats, damaged ones, and datasets made of datasets."""
 
 import time
 
@@ -213,37 +213,6 @@ def test_guessed_intensity_scale(kitti):
     for highest, expected in ((0.9, 1.0), (200, 255.0), (3000, 65535.0)):
         scan.intensity = np.linspace(0, highest, 50, dtype=np.float32)
         assert guess_intensity_scale(scan) == expected
-
-
-def test_rellis3d_as_downloaded(tmp_path):
-    scans, labels = "os1_cloud_node_kitti_bin", "os1_cloud_node_semantickitti_label_id"
-    for sequence in ("00000", "00001"):
-        data, _ = write_scan(tmp_path / "x", "000104")
-        for name in (scans, labels):
-            (tmp_path / sequence / name).mkdir(parents=True)
-        data.tofile(tmp_path / sequence / scans / "000104.bin")
-        np.full(50, 3, "<u4").tofile(tmp_path / sequence / labels / "000104.label")
-    (tmp_path / "pt_train.lst").write_text(f"00001/{scans}/000104.bin 00001/{labels}/000104.label\n")
-    dataset = open_dataset("rellis3d", tmp_path, "train")
-    assert [s.name for s in dataset] == ["00001/000104"]
-    assert set(dataset[0].labels) == {dataset.labels.index("grass")}
-    assert [s.name for s in open_dataset("rellis3d", tmp_path, "all")] == ["00000/000104", "00001/000104"]
-    with pytest.raises(DataError, match=r"pt_val\.lst: no such list"):
-        open_dataset("rellis3d", tmp_path, "val")
-    (tmp_path / "pt_val.lst").write_text("one\n")
-    with pytest.raises(DataError, match="line 1 does not hold the two paths"):
-        open_dataset("rellis3d", tmp_path, "val")
-
-
-def test_real_rellis3d_scan(shared_data):
-    for kind, options in (("rellis3d", {}), ("semantic_kitti", {"labels": "rellis3d"})):
-        dataset = open_dataset(kind, shared_data / "rellis3d", "train", **options)
-        scan = dataset[0]
-        assert (len(dataset), scan.name, scan.xyz.shape) == (1, "00/000104", (131072, 3))
-        assert np.count_nonzero(np.abs(scan.xyz).sum(1) == 0) == 53364
-        assert 0.011 < scan.intensity.max() < 0.0116
-        present = {dataset.labels.names[i] for i in set(scan.labels) - {255}}
-        assert {"grass", "bush"} <= present
 
 
 def room(folder, points=30, **changed):

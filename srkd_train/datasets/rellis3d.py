@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from srkd_ros.errors import DataError
 from srkd_ros.labels import LabelSet
 from srkd_train.datasets import Scan, ScanDataset
 from srkd_train.datasets.files import folder, label_set, names, read_labels, read_points
+from srkd_train.datasets.semantic_kitti import SPLITS as KITTI
 from srkd_train.datasets.semantic_kitti import SemanticKittiDataset
 
 _SCANS, _LABELS = "os1_cloud_node_kitti_bin", "os1_cloud_node_semantickitti_label_id"
+
+SPLITS = {"train": ["00000", "00001", "00002"], "val": ["00003"], "test": ["00004"]}
+"""Ours, of whole sequences, for SemanticKITTI's layout without RELLIS-3D's own lists."""
 
 
 class Rellis3dDataset:
@@ -35,7 +41,7 @@ class Rellis3dDataset:
         self.root = folder(root)
         self.labels = label_set(labels, "rellis3d")
         self.intensity_scale = float(intensity_scale)
-        self._scans = self._all() if split == "all" else self._listed(split)
+        self._scans = self._all() if split == "all" else _read_list(self.root, split)
         if not self._scans:
             raise DataError(f"{self.root}: the split {split!r} has no scans")
 
@@ -51,16 +57,6 @@ class Rellis3dDataset:
             labels = self.labels.from_raw(read_labels(self.root / label, "<u4", len(points)) & 0xFFFF)
         return Scan(points[:, :3], points[:, 3], labels, f"{Path(scan).parts[0]}/{Path(scan).stem}")
 
-    def _listed(self, split: str) -> list[tuple[str, str]]:
-        path = self.root / f"pt_{split}.lst"
-        if not path.is_file():
-            raise DataError(f"{path}: no such list; download RELLIS-3D's LiDAR split file into {self.root}")
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-        for number, line in enumerate(lines, 1):
-            if len(line) != 2:
-                raise DataError(f"{path}: line {number} does not hold the two paths of a scan and its labels")
-        return [(line[0], line[1]) for line in lines]
-
     def _all(self) -> list[tuple[str, str]]:
         scans = []
         for sequence in names(self.root):
@@ -72,6 +68,38 @@ class Rellis3dDataset:
         return scans
 
 
+class _KittiLayout(SemanticKittiDataset):
+    """RELLIS-3D in SemanticKITTI's layout, its sequences under RELLIS names or others (SemanticKITTI's splits, then).
+
+    The `pt_*.lst` beside `sequences` are the splits, or SPLITS where there is none; those of dataset.yaml come first.
+    """
+
+    def _choose(self, root: Path, split: Any, own: dict[str, list], default: Mapping = KITTI) -> list[tuple[str, str]]:
+        named = any(name in self.sequences for sequences in SPLITS.values() for name in sequences)
+        if not named or split in list(own):
+            return super()._choose(root, split, own, default)
+        if split not in list(SPLITS) or not any((root / f"pt_{name}.lst").is_file() for name in SPLITS):
+            return super()._choose(root, split, own, SPLITS)
+        listed = [(Path(scan).parts[0], Path(scan).stem) for scan, _ in _read_list(root, split)]
+        scans = [(sequence, stem) for sequence, stem in listed if sequence in self.sequences]  # a part of a download
+        if not scans:
+            has = ", ".join(self.sequences)
+            raise DataError(f"{root}/pt_{split}.lst: no scan of the sequences {has} in it")
+        return scans
+
+
+def _read_list(root: Path, split: str) -> list[tuple[str, str]]:
+    """The paths of each scan of a split and of its labels."""
+    path = root / f"pt_{split}.lst"
+    if not path.is_file():
+        raise DataError(f"{path}: no such list; download RELLIS-3D's LiDAR split file into {root}")
+    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        if len(line) != 2:
+            raise DataError(f"{path}: line {number} does not hold the two paths of a scan and its labels")
+    return [(line[0], line[1]) for line in lines]
+
+
 def open_rellis3d(
     root: str | Path,
     split: str = "train",
@@ -79,6 +107,6 @@ def open_rellis3d(
     intensity_scale: float = 1.0,
 ) -> ScanDataset:
     """RELLIS-3D in either layout: SemanticKITTI's where `root` holds `sequences`."""
-    if (Path(root) / "sequences").is_dir():
-        return SemanticKittiDataset(root, split, labels or "rellis3d", intensity_scale)
+    if (Path(root).expanduser() / "sequences").is_dir():
+        return _KittiLayout(root, split, labels or "rellis3d", intensity_scale)
     return Rellis3dDataset(root, split, labels, intensity_scale)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,17 @@ class SemanticKittiDataset:
         about = _about(root)
         self.labels = label_set(labels or about.get("labels"), "semantickitti")
         self.intensity_scale = float(intensity_scale or about.get("intensity_scale") or 1.0)
-        chosen = _chosen(root, split, list(self.sequences), {**SPLITS, **(about.get("split") or {})})
+        self._scans = self._choose(root, split, about.get("split") or {})
+        chosen = {name for name, _ in self._scans}
         self._labelled = {name: (self.sequences[name] / "labels").is_dir() for name in chosen}
-        self._scans = [
-            (name, file[:-4]) for name in chosen for file in names(self.sequences[name] / "velodyne", ".bin")
-        ]
-        if not self._scans:
+
+    def _choose(self, root: Path, split: Any, own: dict[str, list], default: Mapping = SPLITS) -> list[tuple[str, str]]:
+        """Sequence and stem of each scan. `own`: the splits of dataset.yaml."""
+        chosen = _chosen(root, split, list(self.sequences), {**default, **own})
+        scans = [(name, file[:-4]) for name in chosen for file in names(self.sequences[name] / "velodyne", ".bin")]
+        if not scans:
             raise DataError(f"{root}: no velodyne/*.bin in the sequences {', '.join(chosen)}")
+        return scans
 
     def __len__(self) -> int:
         return len(self._scans)
