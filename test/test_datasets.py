@@ -135,6 +135,8 @@ def test_unknown_kinds_and_options(kitti):
         open_dataset("kitti", kitti)
     with pytest.raises(ConfigError, match="has no option 'topic'; it has labels, intensity_scale"):
         open_dataset("semantic_kitti", kitti, topic="/points")
+    with pytest.raises(ConfigError, match="has no option 'split'"):
+        open_dataset("semantic_kitti", kitti, "train", **{"split": "val"})
     for name, value in (("intensity_scale", "abc"), ("intensity_scale", [1]), ("intensity_scale", -1), ("labels", 3)):
         with pytest.raises(ConfigError, match=rf"data\.options\.{name}: .* is not (a number|the name)"):
             open_dataset("semantic_kitti", kitti, **{name: value})

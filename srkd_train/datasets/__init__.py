@@ -57,6 +57,7 @@ def open_dataset(
     kind: str,
     root: str | Path,
     split: str | list[str] = "train",
+    /,  # an option of such a name is an unknown one
     on_bad: Literal["error", "skip"] = "error",
     **options: Any,
 ) -> ScanDataset:
