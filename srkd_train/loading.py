@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from srkd_ros.errors import DataError
+from srkd_ros.errors import DataError, SrkdError
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_train.batches import RawBatch, collate
 from srkd_train.config import DataConfig
@@ -21,6 +21,7 @@ from srkd_train.datasets import Scan, ScanDataset, open_dataset
 from srkd_train.datasets.combine import guess_intensity_scale
 
 Key = tuple[int, int, int]
+Fault = SrkdError | OSError  # the errors that a command reports in one line
 
 
 class Source(Dataset):
@@ -85,8 +86,12 @@ class Source(Dataset):
             return scan, intensity_scale(dataset, scan)
         raise DataError("not one scan of the training data can be read")
 
-    def __getitem__(self, key: Key) -> tuple[Scan, float, Key]:
-        scan, scale = self.scan(key[2])
+    def __getitem__(self, key: Key) -> tuple[Scan, float, Key] | Fault:
+        """A scan, its intensity scale and its key; or what is wrong with it, for the loader to raise."""
+        try:
+            scan, scale = self.scan(key[2])
+        except (SrkdError, OSError) as error:
+            return error
         return scan, scale, key
 
 
@@ -137,9 +142,23 @@ class RunSampler(Sampler):
             yield self.batch(number)
 
 
+class _Loader(DataLoader):
+    """Raises the faults of its processes here: torch would put a traceback into the text of an error they raise."""
+
+    def __iter__(self) -> Any:
+        return _raising(super().__iter__())
+
+
+def _raising(batches: Iterator[RawBatch | Fault]) -> Iterator[RawBatch]:
+    for batch in batches:
+        if isinstance(batch, Fault):
+            raise batch
+        yield batch
+
+
 def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLoader:
     """Batches of `sampler` as RawBatch; its `start` counts when the loader is iterated."""
-    return DataLoader(
+    return _Loader(
         source,
         batch_sampler=sampler,
         num_workers=workers,
@@ -153,7 +172,7 @@ def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLo
 def validation_loader(source: Source, workers: int, rank: int = 0, ranks: int = 1) -> DataLoader:
     """One scan a batch, every rank its share."""
     keys = [[(0, 0, i)] for i in range(rank, len(source), ranks)]
-    return DataLoader(source, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
+    return _Loader(source, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
 
 
 class _Collate:
@@ -162,8 +181,11 @@ class _Collate:
     def __init__(self, rank: int) -> None:
         self.rank = rank
 
-    def __call__(self, items: list[tuple[Scan, float, Key]]) -> RawBatch:
-        scans, scales, keys = zip(*items, strict=True)
+    def __call__(self, items: list[tuple[Scan, float, Key] | Fault]) -> RawBatch | Fault:
+        read = [item for item in items if not isinstance(item, Fault)]
+        if len(read) < len(items):
+            return next(item for item in items if isinstance(item, Fault))
+        scans, scales, keys = zip(*read, strict=True)
         seed = int(np.random.SeedSequence([*keys[0], self.rank]).generate_state(1)[0])
         return collate(scans, scales, keys, seed)
 

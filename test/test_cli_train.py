@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,27 @@ def test_what_is_wrong_is_one_line_and_status_2(
     assert printed.startswith("error: ")
     assert printed.count("\n") == 1
     assert line in printed
+
+
+@pytest.fixture
+def damaged(streets: Path, tmp_path: Path) -> Path:
+    """The streets with a scan cut short that only validation reads."""
+    root = shutil.copytree(streets, tmp_path / "damaged")
+    file = root / "sequences" / "08" / "velodyne" / "000001.bin"
+    file.write_bytes(file.read_bytes()[:1000])
+    return root
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_scan_damaged_on_the_way_is_one_line(
+    workers: int, damaged: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["teacher", "--config", str(recipe), "--output", str(tmp_path / "run"), "--data.root", str(damaged)]
+    assert main([*arguments, "--data.workers", str(workers)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert "08/velodyne/000001.bin: 1000 bytes" in printed
+    assert printed.count("\n") == 1
 
 
 def test_missing_spconv_names_the_extra(

@@ -17,7 +17,7 @@ from srkd_ros.errors import ConfigError, DataError
 from srkd_ros.labels import LabelClass, LabelSet
 from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.datasets import Scan
-from srkd_train.loading import RunSampler, Source
+from srkd_train.loading import RunSampler, Source, training_loader, validation_loader
 from srkd_train.trainer import train
 
 torch.set_num_threads(1)
@@ -171,6 +171,22 @@ def test_a_corrupt_scan_is_refused_or_skipped(capsys: pytest.CaptureFixture[str]
     skipping = Source([Boxes(broken=2)], on_corrupt="skip")
     assert skipping.scan(2)[0].name == "boxes/3"
     assert "scan 2 is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("fault", [DataError("scan 2 is damaged"), FileNotFoundError(2, "No such file", "2.bin")])
+def test_a_fault_in_a_loader_process_keeps_its_type_and_its_line(workers: int, fault: Exception):
+    class Faulty(Boxes):
+        def __getitem__(self, index: int) -> Scan:
+            if index == 2:
+                raise fault
+            return super().__getitem__(index)
+
+    source = Source([Faulty(scans=4)])
+    for loader in (training_loader(source, RunSampler(4, 2, 2, seed=0), workers), validation_loader(source, workers)):
+        with pytest.raises(type(fault)) as caught:
+            list(loader)
+        assert str(caught.value) == str(fault)
 
 
 def test_a_share_of_the_labels():
