@@ -58,7 +58,7 @@ class DataConfig:
     keep_unlabelled: bool = False  # the other scans: left out, or kept without their labels (for distillation)
     batch_size: int = 4  # scans a process and step
     workers: int = 2  # loader processes; 0 reads in the training process
-    on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan that cannot be read: stop, or name, count and skip it
+    on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan or bag that cannot be read: stop, or name, count, skip
     validation_scans: int = 0  # evenly spread scans of `val` to validate on; 0 all
     sensor_height: float = 0.0  # metres above the ground, told to the robot; 0: it is estimated from the lowest points
 

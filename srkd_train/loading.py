@@ -78,8 +78,7 @@ class Source(Dataset):
                     raise
                 self._skipped[number, place] = self._skipped.get((number, place), 0) + 1
                 if self._skipped[number, place] == 1:  # once, not once an epoch
-                    line = f"skipped, {len(self._skipped)} so far: {error}"
-                    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+                    say_skipped(len(self._skipped), error)
                 continue
             if not labelled:
                 scan.labels = np.full(len(scan.xyz), UNLABELLED, np.uint8)
@@ -93,6 +92,12 @@ class Source(Dataset):
         except (SrkdError, OSError) as error:
             return error
         return scan, scale, key
+
+
+def say_skipped(count: int | str, reason: object) -> None:
+    """One line on stderr, above a progress bar if there is one. `count`: how many were skipped, this one included."""
+    line = f"skipped, {count} so far: {reason}"
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def intensity_scale(dataset: ScanDataset, scan: Scan) -> float:
@@ -195,12 +200,37 @@ def open_sources(data: DataConfig) -> tuple[Source, Source | None]:
     options: dict[str, Any] = dict(data.options)
     if data.labels:
         options["labels"] = LabelSet.load(data.labels)
-    train = [open_dataset(data.kind, data.root, data.train, **options)]
-    for bag in data.unlabelled:
-        bag_options: dict[str, Any] = {"topic": data.unlabelled_topic or None, "intensity_scale": data.unlabelled_scale}
-        train.append(open_dataset("bag", bag, "train", labels=train[0].labels, **bag_options))
+    if data.kind == "bag":
+        options.setdefault("on_corrupt", data.on_corrupt)
+    first = open_dataset(data.kind, data.root, data.train, **options)
+    unlabelled, unreadable = _open_unlabelled(data, first.labels)
+    train = [first, *unlabelled]
+    for count, line in enumerate([*getattr(first, "unreadable", []), *unreadable], 1):
+        say_skipped(f"{count} bag" if count == 1 else f"{count} bags", line)
     source = Source(train, data.label_share, data.keep_unlabelled, data.on_corrupt)
     if not data.val:
         return source, None
     val = open_dataset(data.kind, data.root, data.val, **options)
     return source, Source([val], on_corrupt=data.on_corrupt, limit=data.validation_scans)
+
+
+def _open_unlabelled(data: DataConfig, labels: LabelSet) -> tuple[list[ScanDataset], list[str]]:
+    """The bags of `data.unlabelled`, and a line for each that is skipped; DataError if none is left."""
+    opened: list[ScanDataset] = []
+    unreadable: list[str] = []
+    if data.unlabelled:
+        from srkd_train.datasets.bags import BagDataset, UnreadableBag
+    for path in data.unlabelled:
+        try:
+            topic = data.unlabelled_topic or None
+            bags = BagDataset(path, "train", labels, topic, data.unlabelled_scale, on_corrupt=data.on_corrupt)
+        except UnreadableBag as error:
+            if data.on_corrupt == "refuse":
+                raise
+            unreadable += error.bags
+            continue
+        opened.append(bags)
+        unreadable += bags.unreadable
+    if data.unlabelled and not opened:
+        raise UnreadableBag.all_of("data.unlabelled", unreadable)
+    return opened, unreadable

@@ -15,9 +15,12 @@ from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 from torch.utils.data import DataLoader
 
-from srkd_ros.errors import DataError
+from srkd_ros.errors import ConfigError, DataError
+from srkd_train.config import DataConfig
 from srkd_train.datasets import open_dataset
 from srkd_train.datasets.bag_times import indexed_times
+from srkd_train.datasets.bags import UnreadableBag
+from srkd_train.loading import open_sources
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 TIMES = [5, 10, 10, 25, 40]  # two clouds carry the same time
@@ -133,6 +136,58 @@ def test_a_truncated_bag_gives_what_is_left(tmp_path):
     dataset = open_dataset("bag", cut)
     assert 2 <= len(dataset) < 8
     assert numbers(dataset, range(len(dataset))) == list(range(len(dataset)))
+
+
+@pytest.fixture
+def torn(tmp_path):
+    """A folder of a bag that holds nothing, a whole one, and one that ends before its clouds."""
+    folder = tmp_path / "torn"
+    folder.mkdir()
+    for name in ("b", "c"):
+        shutil.move(next(write_bag(tmp_path / name, times=[1, 2, 3]).glob("*.mcap")), folder / f"{name}.mcap")
+    (folder / "a.mcap").write_bytes((folder / "b.mcap").read_bytes()[:40])
+    data = bytearray((folder / "c.mcap").read_bytes())
+    data[data.index(b"lidar\0") - 300 :] = b""  # before the first cloud
+    (folder / "c.mcap").write_bytes(data)
+    return folder
+
+
+def test_unreadable_bags_of_a_folder_are_refused_or_left_out(torn):
+    with pytest.raises(UnreadableBag, match=r"a\.mcap: not a readable bag .*; copy it again"):
+        open_dataset("bag", torn)
+    dataset = open_dataset("bag", torn, on_corrupt="skip")
+    assert numbers(dataset, range(len(dataset))) == [0, 1, 2]
+    assert [line.split(":")[0] for line in dataset.unreadable] == [str(torn / "a.mcap"), str(torn / "c.mcap")]
+    assert len(open_dataset("bag", torn, on_bad="skip")) == 3
+    with pytest.raises(DataError, match="no topic '/left'"):  # a wrong setting is no damage
+        open_dataset("bag", torn, on_corrupt="skip", topic="/left")
+    with pytest.raises(ConfigError, match="on_corrupt is 'maybe'"):
+        open_dataset("bag", torn, on_corrupt="maybe")
+    (torn / "b.mcap").unlink()
+    with pytest.raises(UnreadableBag, match=r"torn: not one of its 2 bags .*; the first: .*a\.mcap") as caught:
+        open_dataset("bag", torn, on_corrupt="skip")
+    assert "\n" not in str(caught.value)
+
+
+def test_training_names_and_counts_the_bags_it_skips(torn, tmp_path, capsys):
+    whole = write_bag(tmp_path / "whole")
+    data = DataConfig("bag", str(torn), unlabelled=[str(torn / "a.mcap"), str(whole)], on_corrupt="skip")
+    assert [len(source) for source in open_sources(data)] == [8, 3]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[:2] for line in said] == [
+        ["skipped, 1 bag so far", str(torn / "a.mcap")],
+        ["skipped, 2 bags so far", str(torn / "c.mcap")],
+        ["skipped, 3 bags so far", str(torn / "a.mcap")],
+    ]
+    refusing = DataConfig("bag", str(whole), unlabelled=[str(torn)])
+    with pytest.raises(UnreadableBag, match=r"a\.mcap"):
+        open_sources(refusing)
+    data.unlabelled = [str(torn / "a.mcap"), str(torn / "c.mcap")]
+    with pytest.raises(DataError, match=r"data\.unlabelled: not one of its 2 bags can be read; .*a\.mcap"):
+        open_sources(data)
+    data.unlabelled = [str(torn / "missing.mcap"), str(whole)]
+    with pytest.raises(DataError, match="no such bag"):  # a wrong name is no damage
+        open_sources(data)
 
 
 def test_damage_in_the_middle_is_named(tmp_path):

@@ -64,8 +64,9 @@ def open_dataset(
     """A dataset by its kind (one of KINDS). `options`: further arguments of its class, such as labels or topic.
 
     A scan that cannot be read raises DataError when it is asked for, naming its file; with on_bad="skip" the next good
-    one is given instead and `bad` counts it. Before that, DataError says that `root` is missing or something else, and
-    ConfigError that the kind or an option is unknown or not of its type; None is its default.
+    one is given instead and `bad` counts it, and bags of a folder that cannot be read are left out. Before that,
+    DataError says that `root` is missing or something else, and ConfigError that the kind or an option is unknown or
+    not of its type; None is its default.
     """
     opener: Any
     match kind:
@@ -91,7 +92,7 @@ def open_dataset(
             opener = BagDataset
         case _:
             raise ConfigError(f"no kind of dataset {kind!r}; there are {', '.join(KINDS)}")
-    known = list(inspect.signature(opener).parameters)[2:]
+    known = [name for name in inspect.signature(opener).parameters if name in _OPTIONS]
     for name, value in options.items():
         if name not in known:
             raise ConfigError(f"a {kind} dataset has no option {name!r}; it has {', '.join(known)}")
@@ -101,6 +102,8 @@ def open_dataset(
     if on_bad not in ("error", "skip"):
         raise ConfigError(f"on_bad is {on_bad!r}; possible are 'error' and 'skip'")
     given = {name: value for name, value in options.items() if value is not None}
+    if on_bad == "skip" and kind == "bag":
+        given["on_corrupt"] = "skip"
     dataset: ScanDataset = opener(root, split, **given)
     if on_bad == "skip":
         from srkd_train.datasets.combine import SkipBad

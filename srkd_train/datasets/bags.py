@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 
 from srkd_ros import pointcloud2
-from srkd_ros.errors import CloudError, DataError
+from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import LabelSet
-from srkd_ros.replay.source import BagInput, decode
+from srkd_ros.replay.source import CLOUD_TYPE, BagInput, decode
 from srkd_ros.replay.storage import BAG_SUFFIXES, Record, Whole, open_bag
 from srkd_train.datasets import Scan
 from srkd_train.datasets.bag_times import indexed_times
@@ -26,6 +27,19 @@ from srkd_train.datasets.files import label_set, names
 
 _OPEN_BAGS = 16  # kept open by a process; a folder may hold thousands
 _PROBED = 8  # clouds that are looked at for the intensity scale
+
+
+class UnreadableBag(DataError):
+    """Bags so damaged that not one cloud can be had of them, whatever the topic. `bags`: a line for each."""
+
+    def __init__(self, text: str, bags: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.bags = list(bags) or [text]
+
+    @classmethod
+    def all_of(cls, where: str, bags: Sequence[str]) -> UnreadableBag:
+        several = f"{where}: not one of its {len(bags)} bags can be read; the first: " if len(bags) > 1 else ""
+        return cls(several + bags[0], bags)
 
 
 class BagDataset:
@@ -39,18 +53,31 @@ class BagDataset:
         topic: str | None = None,
         intensity_scale: float = 0.0,
         intensity_field: str = "auto",
+        on_corrupt: Literal["refuse", "skip"] = "refuse",
     ) -> None:
         """Every `split` is the whole recording. `topic`: None if there is only one with clouds.
 
         `intensity_scale`: the raw intensity that counts as 1.0; 0 finds it from a few clouds, as the robot does.
-        DataError if there is no bag, no cloud, or a choice of topics.
+        `on_corrupt`: of a bag that cannot be read, raise UnreadableBag, or leave it out and say why in `unreadable`.
+        DataError if there is no bag, no cloud, or a choice of topics; UnreadableBag if not one bag can be read.
         """
+        if on_corrupt not in ("refuse", "skip"):
+            raise ConfigError(f"on_corrupt is {on_corrupt!r}; possible are 'refuse' and 'skip'")
         self.labels = label_set(labels, "semantickitti")
         self.intensity_field = intensity_field
         self._bags: list[_Bag] = []
+        self.unreadable: list[str] = []  # a line for each bag left out
         for path in _bags(Path(root).expanduser()):
-            self._bags.append(_Bag(path, topic))
+            try:
+                self._bags.append(_Bag(path, topic))
+            except UnreadableBag as error:
+                if on_corrupt == "refuse":
+                    raise
+                self.unreadable.append(str(error))
+                continue
             topic = self._bags[0].topic
+        if not self._bags:
+            raise UnreadableBag.all_of(str(root), self.unreadable)
         self._ends = list(accumulate(len(bag) for bag in self._bags))
         if not self._ends[-1]:
             raise DataError(f"{root}: not one cloud on {topic}")
@@ -96,12 +123,14 @@ class _Bag:
 
     def __init__(self, path: Path, topic: str | None) -> None:
         self.path = path
-        source = BagInput(open_bag(path), topic)
+        source = _input(path, topic)
         self.topic = source.topic
         whole = isinstance(source.storage, Whole)
         times = indexed_times(path, self.topic) if whole else None
         if times is None or len(times) != source.count:
             times = np.sort(np.array([record.log_time for record, _ in source.records()], np.int64))
+        if not len(times) and source.damage:
+            raise _without_clouds(source.damage)
         self._times = times
         self._damaged = None if whole and not source.damage else source
 
@@ -119,7 +148,7 @@ class _Bag:
                 twin -= 1
             reason = "it is gone"
         except Exception as error:  # rosbags, sqlite and the decompressors each have errors of their own
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            reason = _line(error)
         raise DataError(f"{self.path}: cloud {number} of {self.topic} cannot be read ({reason})")
 
     def _from(self, time: int) -> Any:
@@ -143,6 +172,27 @@ class _Bag:
             reader.open()
             self._open[key] = reader
         return self._open[key]
+
+
+def _input(path: Path, topic: str | None) -> BagInput:
+    try:
+        storage = open_bag(path)
+    except DataError as error:
+        raise UnreadableBag(f"{error}; copy it again") from error
+    except Exception as error:  # what damage makes of names and lengths
+        raise UnreadableBag(f"{path}: not a readable bag ({_line(error)}); copy it again") from error
+    wanted = [t for t in storage.topics.values() if t.msgtype == CLOUD_TYPE and topic in (None, t.name)]
+    if storage.damage and not wanted:  # of a whole bag, BagInput says what else it has
+        raise _without_clouds(storage.damage)
+    return BagInput(storage, topic)
+
+
+def _without_clouds(damage: str) -> UnreadableBag:
+    return UnreadableBag(f"{damage}; no cloud lies before that; copy it again")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _bags(root: Path) -> list[Path]:
