@@ -169,6 +169,7 @@ def _eval(arguments: list[str]) -> int:
         "eval",
         "  srkd-train eval student.safetensors data/streets\n"
         "  srkd-train eval student.safetensors teacher.safetensors data/streets --json metrics.json --tta\n"
+        "  srkd-train eval student.safetensors data/streets --on-corrupt skip           despite damaged scans\n"
         "  srkd-train eval student.onnx nuscenes/ --kind nuscenes --split val --picture confusion.png\n",
     )
     parser.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="student files; they share a label set")
@@ -177,6 +178,12 @@ def _eval(arguments: list[str]) -> int:
     parser.add_argument("--split", default="val", help="split of the dataset (val)")
     parser.add_argument("--labels", default="", help="label set, by name or YAML file (the model's)")
     parser.add_argument("--scans", type=int, default=0, help="how many scans, evenly spread (all)")
+    parser.add_argument(
+        "--on-corrupt",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="a scan that cannot be read: stop, or name, count and skip it (refuse)",
+    )
     parser.add_argument("--tta", action="store_true", help="also with test-time augmentation, reported apart")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers, by class and range")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture of the confusion matrix")
@@ -190,7 +197,15 @@ def _eval(arguments: list[str]) -> int:
     from srkd_train.evaluation import EvaluationOptions, evaluate, write_json
 
     options = EvaluationOptions(
-        given.kind, given.split, given.labels, given.scans, given.tta, given.device, given.runtime, given.picture
+        given.kind,
+        given.split,
+        given.labels,
+        given.scans,
+        given.tta,
+        given.device,
+        given.runtime,
+        given.picture,
+        given.on_corrupt,
     )
     document = evaluate(given.models, given.data, options, Console())
     if given.json:

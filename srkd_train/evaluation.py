@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -21,7 +21,7 @@ from srkd_ros.errors import DataError
 from srkd_ros.metrics import Confusion, summary
 from srkd_ros.segmenter import Segmenter
 from srkd_train.datasets import ScanDataset, open_dataset
-from srkd_train.loading import evenly_spread, intensity_scale
+from srkd_train.loading import evenly_spread, intensity_scale, say_skipped
 from srkd_train.teacher import check_labels
 
 
@@ -37,12 +37,14 @@ class EvaluationOptions:
     device: str = "auto"
     runtime: str = "auto"
     picture: Path | None = None  # confusion matrix of the first model
+    on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan that cannot be read: stop, or name, count and skip it
 
 
 def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, console: Console) -> dict[str, Any]:
     """Metrics of each model, as plain numbers: {"data": ..., "models": [{"model", "mode", "miou", ...}]}.
 
-    DataError or ModelError in one line if something cannot be read or does not fit.
+    DataError or ModelError in one line if something cannot be read or does not fit. With `on_corrupt` "skip" scans that
+    cannot be read are left out for all models, and counted as `skipped` of `data`, whose `scans` are the others.
     """
     segmenters = [Segmenter.load(m, options.runtime, options.device) for m in models]
     labels = options.labels or segmenters[0].labels
@@ -51,11 +53,19 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
         check_labels(segmenter.manifest, dataset.labels, str(segmenter.path))
     chosen = evenly_spread(len(dataset), min(options.scans or len(dataset), len(dataset)))
     results = []
+    corrupt: set[int] | None = set() if options.on_corrupt == "skip" else None
     for segmenter in segmenters:
         for mode in ("single pass", "tta") if options.tta else ("single pass",):
-            results.append(_evaluate_one(segmenter, dataset, chosen, mode, console))
+            results.append(_evaluate_one(segmenter, dataset, chosen, mode, console, corrupt))
+    skipped = len(corrupt or ())
     document = {
-        "data": {"path": str(data), "kind": options.kind, "split": options.split, "scans": len(chosen)},
+        "data": {
+            "path": str(data),
+            "kind": options.kind,
+            "split": options.split,
+            "scans": len(chosen) - skipped,
+            "skipped": skipped,
+        },
         "models": results,
     }
     print_tables(document, dataset.labels.names, console)
@@ -66,12 +76,27 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
 
 
 def _evaluate_one(
-    segmenter: Segmenter, dataset: ScanDataset, chosen: np.ndarray, mode: str, console: Console
+    segmenter: Segmenter,
+    dataset: ScanDataset,
+    chosen: np.ndarray,
+    mode: str,
+    console: Console,
+    corrupt: set[int] | None,
 ) -> dict[str, Any]:
+    """`corrupt`: scans known to be unreadable, and added to; None refuses them."""
     confusion = Confusion(len(dataset.labels))
     label = f"{segmenter.path.name}, {mode}"
     for index in track(chosen.tolist(), description=label, console=console, transient=True):
-        scan = dataset[index]
+        if corrupt and index in corrupt:
+            continue
+        try:
+            scan = dataset[index]
+        except DataError as error:
+            if corrupt is None:
+                raise
+            corrupt.add(index)
+            say_skipped(len(corrupt), error)
+            continue
         if scan.labels is None:
             raise DataError(f"{scan.name}: has no labels to evaluate against; choose a labelled split")
         segmenter.intensity_scale = intensity_scale(dataset, scan)
@@ -82,6 +107,8 @@ def _evaluate_one(
         else:
             prediction = segmenter(scan.xyz, scan.intensity, scan.extra).labels
         confusion.add(scan.labels, prediction, np.linalg.norm(scan.xyz, axis=1))
+    if corrupt and len(corrupt) == len(chosen):
+        raise DataError(f"not one of {len(chosen)} scans of the split can be read; copy the dataset again")
     if not confusion.counts.sum():
         raise DataError("not one labelled point in the split; choose another, or other labels")
     return {
@@ -116,6 +143,9 @@ def print_tables(document: dict[str, Any], names: Sequence[str], console: Consol
         row = f"mIoU {bin_['from_m']:g} {end} m"
         table.add_row(row, *(_percent(r["by_range"][i]["miou"]) for r in results), f"{bin_['points']:,}")
     console.print(table)
+    if skipped := document["data"]["skipped"]:
+        total = document["data"]["scans"] + skipped
+        console.print(f"{skipped} of {total} scans skipped: they cannot be read", highlight=False)
 
 
 def _percent(value: float | None) -> str:

@@ -162,6 +162,32 @@ def test_a_scan_damaged_on_the_way_is_one_line(
     assert printed.count("\n") == 1
 
 
+def test_evaluation_stops_at_a_damaged_scan_or_skips_and_counts_it(
+    teacher: Path, damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    scores = tmp_path / "scores.json"
+    arguments = ["eval", str(teacher), str(teacher), str(damaged), "--json", str(scores)]
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert "08/velodyne/000001.bin: 1000 bytes" in printed
+    assert not scores.exists()
+    assert main([*arguments, "--on-corrupt", "skip"]) == 0
+    printed, said = capsys.readouterr()
+    assert said.startswith("skipped, 1 so far: ")
+    assert said.count("\n") == 1  # though two models read it
+    assert "1 of 2 scans skipped" in printed
+    document = json.loads(scores.read_text())
+    assert (document["data"]["scans"], document["data"]["skipped"]) == (1, 1)
+    first, second = (sum(map(sum, model["confusion"]["counts"])) for model in document["models"])
+    assert first == second == 800
+    (damaged / "sequences" / "08" / "velodyne" / "000000.bin").write_bytes(b"")
+    assert main([*arguments, "--on-corrupt", "skip"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: not one of 2 scans of the split can be read")
+    assert main([*arguments, "--on-corrupt", "maybe"]) == 2
+    assert "choose from" in capsys.readouterr().err
+
+
 def test_missing_spconv_names_the_extra(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

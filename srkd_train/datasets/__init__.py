@@ -27,6 +27,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "splits": ("a JSON file", lambda v: isinstance(v, (str, Path))),
     "topic": ("the name of a topic", lambda v: isinstance(v, str)),
     "intensity_field": ("the name of a field", lambda v: isinstance(v, str)),
+    "on_corrupt": ("refuse or skip", lambda v: v in ("refuse", "skip")),
 }
 """What the value of each option of some kind of dataset has to be."""
 
@@ -103,7 +104,7 @@ def open_dataset(
         raise ConfigError(f"on_bad is {on_bad!r}; possible are 'error' and 'skip'")
     given = {name: value for name, value in options.items() if value is not None}
     if on_bad == "skip" and kind == "bag":
-        given["on_corrupt"] = "skip"
+        given.setdefault("on_corrupt", "skip")
     dataset: ScanDataset = opener(root, split, **given)
     if on_bad == "skip":
         from srkd_train.datasets.combine import SkipBad
