@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from srkd_ros.errors import DataError, SrkdError
+from srkd_ros.errors import ConfigError, DataError, SrkdError
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_train.batches import RawBatch, collate
 from srkd_train.config import DataConfig
@@ -175,7 +175,14 @@ def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLo
 
 
 def validation_loader(source: Source, workers: int, rank: int = 0, ranks: int = 1) -> DataLoader:
-    """One scan a batch, every rank its share."""
+    """One scan a batch, every rank its share; ConfigError if that would be none for some, which Lightning cannot do."""
+    if len(source) < ranks:
+        if rank:  # all ranks find it, the first says it; status 0, or torchrun would end that one before it has spoken
+            raise SystemExit(0)
+        raise ConfigError(
+            f"data.validation_scans: {len(source)} to validate on, fewer than the {ranks} processes; take {ranks} or "
+            f"more (0 takes all of data.val), or fewer trainer.devices"
+        )
     keys = [[(0, 0, i)] for i in range(rank, len(source), ranks)]
     return _Loader(source, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
 

@@ -188,6 +188,15 @@ def test_evaluation_stops_at_a_damaged_scan_or_skips_and_counts_it(
     assert "choose from" in capsys.readouterr().err
 
 
+def test_more_processes_than_scans_to_validate_on_is_one_line(recipe: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "srkd_train.cli", "teacher", "--config", str(recipe), "--output", str(tmp_path)]
+    command += ["--trainer.devices", "2", "--trainer.strategy", "ddp_gloo", "--data.validation_scans", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: data.validation_scans: 1 to validate on, fewer than the 2 processes")
+    assert done.stderr.count("\n") == 1
+
+
 def test_missing_spconv_names_the_extra(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -206,6 +206,16 @@ def test_ranks_see_what_one_process_sees():
     assert set(epoch) == set(range(10))
 
 
+def test_every_rank_needs_a_scan_to_validate_on():
+    one = Source([Boxes(scans=1)])
+    assert len(validation_loader(one, 0)) == 1
+    with pytest.raises(ConfigError, match=r"data\.validation_scans: 1 to validate on, fewer than the 2 processes"):
+        validation_loader(one, 0, rank=0, ranks=2)
+    with pytest.raises(SystemExit) as left:  # said once, and torchrun lets rank 0 say it
+        validation_loader(one, 0, rank=1, ranks=2)
+    assert left.value.code == 0
+
+
 def test_teacher_with_other_classes_is_refused(teacher: Path, tmp_path: Path):
     class Renamed(Boxes):
         labels = LabelSet("other", (*LABELS.classes[:2], LabelClass("roof", (0, 0, 0), (2,))))
