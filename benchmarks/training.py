@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,26 @@ from benchmarks.models import cloud_of, network, student_file
 from benchmarks.timing import Case, Group
 from srkd_ros import student as student_format
 
-BATCH, VOXEL_SIZE = 2, 0.2
+VOXEL_SIZE = 0.2
+BATCHES = {"os1-64": 2, "vlp-16": 8}  # of eight scans each is related to seven others, as in the paper
 TEACHER, STUDENT = "litept-s", "nano"
 SUM = "teacher forward and student step"
 
 
 def jobs(settings: Settings) -> list[Job]:
-    name = f"{BATCH} x os1-64, {VOXEL_SIZE} m, {TEACHER} to {STUDENT}"
-    return [Job("training", name, partial(steps, settings), seconds=30.0)]
+    return [
+        Job(
+            "training",
+            f"{scans} x {sensor}, {VOXEL_SIZE} m, {TEACHER} to {STUDENT}",
+            partial(steps, settings, sensor, scans),
+            seconds=30.0,
+        )
+        for sensor, scans in BATCHES.items()
+    ]
 
 
-def steps(settings: Settings) -> Group:
-    """Augmentation, voxels, tables, forward, losses, backward, optimiser; the loader is not in it."""
+def steps(settings: Settings, sensor: str, scans: int) -> Group:
+    """Augmentation, voxels, tables, forward, losses, backward, optimiser; and the loader by itself."""
     try:
         from srkd_train.batches import collate, prepare
         from srkd_train.config import DistillConfig, DistillLossConfig, KlConfig, TeacherConfig, TrainConfig
@@ -41,9 +51,9 @@ def steps(settings: Settings) -> Group:
     warnings.filterwarnings("ignore", message=".*self.log.*")
     device = torch.device(settings.device)
     _, manifest = student_format.load(student_file(STUDENT, VOXEL_SIZE))
-    raw = collate([_scan(manifest) for _ in range(BATCH)], [1000.0] * BATCH, [(0, 0, i) for i in range(BATCH)], 0)
-    raw = raw.to(device)
-    sampler = RunSampler(BATCH, BATCH, 1000, 0)
+    scan = _scan(sensor, manifest)
+    raw = collate([scan] * scans, [1000.0] * scans, [(0, 0, i) for i in range(scans)], 0).to(device)
+    sampler = RunSampler(scans, scans, 1_000_000, 0)
     teacher = Teacher(TeacherConfig(str(student_file(TEACHER, VOXEL_SIZE))), device, manifest.preprocessing)
 
     supervised = Supervised(TrainConfig(), network(STUDENT), manifest, sampler)
@@ -53,6 +63,9 @@ def steps(settings: Settings) -> Group:
     full = Distiller(DistillConfig(losses=_all_terms()), network(STUDENT), manifest, sampler, teacher)
     student_step = _step(supervised, raw)
     batch = prepare(raw, manifest.preprocessing, supervised.model.geometry_spec)
+
+    folder = tempfile.TemporaryDirectory()
+    loader = _loader(Path(folder.name), sensor, scans)
 
     def both() -> None:
         teacher(batch)
@@ -65,9 +78,11 @@ def steps(settings: Settings) -> Group:
             Case(SUM, both),
             Case("distillation step, KL alone", _step(kl, raw)),
             Case("distillation step, all terms", _step(full, raw)),
+            Case("loader: a batch from files, one process", lambda: next(loader)),
         ],
         SUM,
         {"points": len(raw.xyz), "voxels": len(batch.features)},
+        close=folder.cleanup,
     )
 
 
@@ -90,10 +105,26 @@ def _step(module: Any, raw: Any) -> Callable[[], None]:
     return step
 
 
-def _scan(manifest: student_format.Manifest) -> Any:
+def _loader(folder: Path, sensor: str, scans: int) -> Iterator[Any]:
+    """Batches of the same scans without end, read from files in SemanticKITTI's layout in this process."""
+    from srkd_train.datasets import open_dataset
+    from srkd_train.loading import RunSampler, Source, training_loader
+
+    cloud = cloud_of(sensor)
+    points = np.column_stack([cloud.xyz.reshape(-1, 3), cloud.intensity.reshape(-1)]).astype(np.float32)
+    for kind in ("velodyne", "labels"):
+        (folder / "sequences" / "00" / kind).mkdir(parents=True)
+    for number in range(scans):
+        points.tofile(folder / "sequences" / "00" / "velodyne" / f"{number:06}.bin")
+        cloud.labels.astype(np.uint32).tofile(folder / "sequences" / "00" / "labels" / f"{number:06}.label")
+    source = Source([open_dataset("semantic_kitti", folder, "all")])
+    return iter(training_loader(source, RunSampler(scans, scans, 1_000_000, 0), workers=0))
+
+
+def _scan(sensor: str, manifest: student_format.Manifest) -> Any:
     from srkd_train.datasets import Scan
 
-    cloud = cloud_of("os1-64")
+    cloud = cloud_of(sensor)
     ids = cloud.labels.reshape(-1) & np.uint32(0xFFFF)  # the upper half is the instance
     return Scan(cloud.xyz, cloud.intensity, manifest.labels.from_raw(ids), cloud.name)
 

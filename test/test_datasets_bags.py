@@ -161,7 +161,7 @@ def test_unreadable_bags_of_a_folder_are_refused_or_left_out(torn):
     assert len(open_dataset("bag", torn, on_bad="skip")) == 3
     with pytest.raises(DataError, match="no topic '/left'"):  # a wrong setting is no damage
         open_dataset("bag", torn, on_corrupt="skip", topic="/left")
-    with pytest.raises(ConfigError, match="on_corrupt: .maybe. is not refuse or skip"):
+    with pytest.raises(ConfigError, match="is not refuse or skip"):
         open_dataset("bag", torn, on_corrupt="maybe")
     (torn / "b.mcap").unlink()
     with pytest.raises(UnreadableBag, match=r"torn: not one of its 2 bags .*; the first: .*a\.mcap") as caught:
