@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srkd_train.losses.logits import full_precision, kl, product
+from srkd_train.losses.logits import full_precision, product
 
 
 def sample_rows(batch: Tensor, scans: int, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -55,4 +57,44 @@ def cross_sample(
         return full_precision(student).sum() * 0  # a batch of one scan has no pairs
     s = F.normalize(full_precision(student), dim=-1)
     t = F.normalize(full_precision(teacher.detach()), dim=-1)
-    return kl(product(s[i], s[j].transpose(1, 2)), product(t[i], t[j].transpose(1, 2)), temperature, reverse).mean()
+    value: Tensor = _Relations.apply(s, t, list(zip(i.tolist(), j.tolist(), strict=True)), temperature, reverse)
+    return value
+
+
+class _Relations(torch.autograd.Function):
+    """The mean of the rows' divergences, pair by pair, with the gradient of each as soon as its matrices are there.
+
+    All pairs at once would hold a dozen arrays of pairs x N x N for the backward pass: gigabytes for a batch of eight.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, s: Tensor, t: Tensor, pairs: list[tuple[int, int]], temperature: float, reverse: bool
+    ) -> Tensor:
+        gradient = torch.zeros_like(s) if ctx.needs_input_grad[0] else None
+        total = s.new_zeros(())
+        for i, j in pairs:
+            log_s = F.log_softmax(product(s[i], s[j].t()) / temperature, -1)
+            log_t = F.log_softmax(product(t[i], t[j].t()) / temperature, -1)
+            if reverse:
+                p, difference = log_s.exp(), log_s - log_t
+                rows = (p * difference).sum(-1, keepdim=True)
+                total += rows.sum()
+                slope = p.mul_(difference - rows)
+            else:
+                p = log_t.exp()
+                total += torch.dot(p.view(-1), (log_t - log_s).view(-1))
+                slope = log_s.exp_().sub_(p)
+            if gradient is not None:  # M = s_i s_j^T / T
+                gradient[i] += product(slope, s[j])
+                gradient[j] += product(slope.t(), s[i])
+        share = 1 / (len(pairs) * s.shape[1])
+        if gradient is not None:
+            ctx.save_for_backward(gradient.mul_(temperature * share))  # T^2 of the loss, 1 / T of M
+        return total * (temperature**2 * share)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None, None, None
