@@ -182,5 +182,6 @@ def _manifest(
             "architecture": arch,
             "recipe": recipe.name,
             "notes": recipe.notes,
+            **({} if recipe.sensor_height is None else {"sensor_height": recipe.sensor_height}),
         },
     )

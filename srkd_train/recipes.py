@@ -27,24 +27,28 @@ class Recipe:
     preprocessing: Preprocessing
     intensity_scale: float  # raw value of the dataset that counts as 1.0
     notes: str = ""
+    sensor_height: float | None = None  # metres from the ground to the origin of the points; None: not on streets
 
 
-def _lidar(name: str, labels: str, intensity_scale: float, notes: str = "") -> Recipe:
+def _lidar(name: str, labels: str, intensity_scale: float, sensor_height: float, notes: str = "") -> Recipe:
     preprocessing = Preprocessing(0.05, _MIN_RANGE, _MAX_RANGE, _XYZI, voxel_feature="first")
-    return Recipe(name, labels, preprocessing, intensity_scale, notes)
+    return Recipe(name, labels, preprocessing, intensity_scale, notes, sensor_height)
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        _lidar("nuscenes", "nuscenes", 255.0, "trained on intensity / 255, single sweeps, points in the sensor frame"),
-        _lidar("semantickitti", "semantickitti", 1.0, "trained on intensity as stored, 0 to 1"),
+        _lidar(
+            "nuscenes", "nuscenes", 255.0, 1.84, "trained on intensity / 255, single sweeps, points in the sensor frame"
+        ),
+        _lidar("semantickitti", "semantickitti", 1.0, 1.73, "trained on intensity as stored, 0 to 1"),
         _lidar(
             "waymo",
             "waymo22",
             1.0,
-            "trained on tanh(intensity) and points in the vehicle frame, z = 0 at the ground: a raised sensor needs "
-            "its points moved by the mounting height",
+            0.0,
+            "trained on tanh(intensity) and points in the vehicle frame, z = 0 at the ground: tell the node its "
+            "sensor_height",
         ),
         Recipe(
             "scannet",

@@ -13,6 +13,7 @@ from srkd_ros import Segmenter, student
 from srkd_ros.errors import ConfigError, ModelError, SrkdError
 from srkd_ros.labels import LabelSet
 from srkd_ros.network import PointTransformer, parameter_count, preset
+from srkd_ros.node.frames import mounting
 from srkd_train.checkpoint_names import original_names, original_shape
 from srkd_train.checkpoints import ARCHITECTURES, import_checkpoint, read_checkpoint, run_import
 from srkd_train.recipes import RECIPES
@@ -207,6 +208,15 @@ def test_the_recipe_must_fit_the_stem(tmp_path, litept):
         import_checkpoint(litept, "litept-s", own)
     _, manifest = import_checkpoint(litept, "litept-s", own, recipe="waymo")
     assert manifest.intensity_scale == 1.0
+
+
+@pytest.mark.parametrize(("recipe", "lifted"), [("nuscenes", 1.2 - 1.84), ("waymo", 1.2)])
+def test_the_node_can_lift_clouds_for_imported_weights(litept, recipe, lifted):
+    """Waymo's points lie in the vehicle's frame, on the ground."""
+    _, manifest = import_checkpoint(litept, "litept-s", "nuscenes", recipe=recipe)
+    pose = mounting(manifest, (0.0, 0.0, 0.0), 1.2)
+    assert pose is not None
+    assert pose(np.zeros((1, 3), np.float32))[0] == pytest.approx([0, 0, lifted])
 
 
 def test_recipes_go_with_shipped_label_sets():

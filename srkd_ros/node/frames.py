@@ -79,7 +79,7 @@ def training_height(manifest: Manifest) -> float:
     From the provenance if it tells; otherwise the lowest percentile of z, which on streets is the ground.
     """
     told = manifest.provenance.get("sensor_height")
-    if isinstance(told, int | float) and told > 0:
+    if isinstance(told, int | float) and told >= 0:  # 0: points in a frame on the ground
         return float(told)
     lowest = manifest.statistics.z.get("0.01", 0.0)
     if lowest >= 0:
