@@ -26,10 +26,11 @@ from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 
+from srkd_ros.background import in_background
 from srkd_ros.errors import CloudError, ConfigError, MissingPackageError, SrkdError
 from srkd_ros.node import label_info, settings
 from srkd_ros.node.descriptors import descriptor
-from srkd_ros.node.newest import NewestWorker, in_background
+from srkd_ros.node.newest import NewestWorker
 from srkd_ros.node.stream import stamp_latency
 from srkd_ros.node.subscription import CloudSubscription
 from srkd_ros.node.tally import Arrival, Tally

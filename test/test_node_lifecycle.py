@@ -3,12 +3,15 @@
 
 """The node's life: transitions, models swapped while it runs, other publishers, signals, and what stops it at start."""
 
+import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +109,38 @@ def test_swap_loses_no_more_than_one_cloud(tmp_path, model_dir):
         swap.join(30.0)
         assert results == [(True, "")]
         assert peer.wait(lambda: len(peer.segmented) >= sent - 1, 3.0), (len(peer.segmented), sent, process.log)
+    finally:
+        process.stop()
+        peer.close()
+
+
+def niceness(process: NodeProcess) -> dict[int, int]:
+    """Of every thread of a process."""
+    found = {}
+    for task in Path(f"/proc/{process.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            found[int(task.name)] = int((task / "stat").read_text().rpartition(")")[2].split()[16])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux's /proc")
+@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) == 19, reason="nothing can be nicer than this process")
+def test_no_thread_stays_nice_after_a_swap(tmp_path, quick_student_file):
+    pytest.importorskip("onnxruntime")
+    export = pytest.importorskip("srkd_train.export")
+    model = shutil.copy(quick_student_file, tmp_path / "first.safetensors")
+    export.run_export(model)
+    process, peer = start(tmp_path / "log.txt", model, "-p", "threads:=2")
+    try:
+        peer.answer(street())
+        (usual,) = set(niceness(process).values())
+        for name in ("first.onnx", "first.safetensors"):
+            before = niceness(process).keys()
+            assert peer.set("model", name) == (True, "")
+            peer.answer(street())
+            if name == "first.onnx":
+                assert len(niceness(process).keys() - before) > 1, "onnxruntime has started no pool"
+            assert peer.wait(lambda: set(niceness(process).values()) == {usual}, 5.0), niceness(process)
     finally:
         process.stop()
         peer.close()

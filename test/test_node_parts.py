@@ -3,18 +3,20 @@
 
 """The node's parts without ROS: worker, rates and losses, plausible latencies, frames, settings, transport."""
 
+import os
 import threading
 import time
 
 import numpy as np
 import pytest
 
+from srkd_ros.background import at_full_priority, in_background
 from srkd_ros.errors import ConfigError, ModelError
 from srkd_ros.labels import LabelSet
 from srkd_ros.network.config import preset
 from srkd_ros.node import settings, transport
 from srkd_ros.node.frames import Pose, from_quaternion, from_rpy, mounting, training_height
-from srkd_ros.node.newest import NewestWorker, in_background
+from srkd_ros.node.newest import NewestWorker
 from srkd_ros.node.stream import Latencies, LossDetector, Rate, duration, stamp_latency
 from srkd_ros.node.tally import Tally
 from srkd_ros.student import InputStatistics, Manifest
@@ -67,9 +69,27 @@ def test_worker_survives_errors_and_forgets_items():
     assert alive == ["freed"]
     with pytest.raises(ZeroDivisionError):
         worker.call(lambda: 1 / 0)
+    assert worker.stop(1.0)
+
+
+def test_what_starts_threads_leaves_the_background():
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work():
+        here = (threading.get_ident(), niceness())
+        with pytest.raises(ZeroDivisionError):
+            at_full_priority(lambda: 1 / 0)
+        return here, at_full_priority(lambda: (threading.get_ident(), niceness()))
+
+    own = (threading.get_ident(), niceness())
+    background, full = in_background(work)
+    assert background[0] != own[0]
+    assert background[1] == 19
+    assert full == own
+    assert at_full_priority(threading.get_ident) == own[0]
     with pytest.raises(ZeroDivisionError):
         in_background(lambda: 1 / 0)
-    assert worker.stop(1.0)
 
 
 def test_rate():

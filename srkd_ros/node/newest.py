@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
+
+from srkd_ros.background import settle
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,7 +81,7 @@ class NewestWorker(Generic[T]):
                 call = self._calls.pop(0) if self._calls else None
                 item = None if call else self._waiting.pop()
             if call is not None:
-                _settle(*call)
+                settle(*call)
                 del call  # holds the result, which may be a model
                 continue
             try:
@@ -88,26 +89,3 @@ class NewestWorker(Generic[T]):
             except Exception as error:
                 self._failed(error)
             item = None  # a cloud of megabytes must not live until the next one
-
-
-def _settle(function: Callable[[], Any], future: Future) -> None:
-    try:
-        future.set_result(function())
-    except Exception as error:
-        future.set_exception(error)
-
-
-def in_background(function: Callable[[], R]) -> R:
-    """Run a function in a thread of lowest priority, wait for it, and return or raise what it does.
-
-    Loading a model then takes little from the thread that labels.
-    """
-    future: Future = Future()
-
-    def run() -> None:
-        if hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone, on Linux
-        _settle(function, future)
-
-    threading.Thread(target=run, name="loader", daemon=True).start()
-    return future.result()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srkd_ros.background import at_full_priority
 from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.geometry.tables import named_tables
@@ -32,7 +34,7 @@ def has_cuda() -> bool:
 
 def _import() -> ModuleType:
     try:
-        return importlib.import_module("onnxruntime")
+        return at_full_priority(partial(importlib.import_module, "onnxruntime"))
     except ImportError as error:
         raise MissingPackageError(f"runtime onnx needs onnxruntime: pip install onnxruntime ({error})") from error
 
@@ -66,7 +68,9 @@ class OnnxRuntime:
         elif device.type != "cpu":
             raise ConfigError(f"device: onnxruntime runs on cpu and cuda, not on {device.type}")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self._session = at_full_priority(  # with the session comes its pool
+                lambda: onnxruntime.InferenceSession(str(path), options, providers=providers)
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base but this one
             raise ModelError(f"{path}: onnxruntime cannot read it ({str(error).splitlines()[0]})") from error
         metadata = self._session.get_modelmeta().custom_metadata_map

@@ -11,12 +11,14 @@ import logging
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from srkd_ros.background import at_full_priority
 from srkd_ros.errors import ConfigError, MissingPackageError, ModelError
 from srkd_ros.geometry.tables import table_dimensions
 from srkd_ros.network import PointTransformerConfig
@@ -50,7 +52,7 @@ def require_tensorrt() -> Any:
     reason = ""
     for name in MODULES:
         try:
-            return importlib.import_module(name)
+            return at_full_priority(partial(importlib.import_module, name))
         except ImportError as error:
             if error.name != name:  # it is there and does not load
                 reason = f" ({str(error).splitlines()[0]})"
