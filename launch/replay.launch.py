@@ -23,6 +23,7 @@ from srkd_ros.node.transport import profile_environment
 from srkd_ros.resources import find
 
 BOOLEANS = ["true", "false"]
+# Empty ones that are parameters of the node leave these to the parameter file.
 PASSED_ON = ("model", "runtime", "device", "intensity_scale", "rviz", "fixed_frame", "params_file", "log_level")
 
 
@@ -59,14 +60,17 @@ def generate_launch_description() -> LaunchDescription:
         "topic": ("", "Cloud topic of the recording; needed where there are several."),
         "points": ("points", "Topic to play on, and the node's input."),
         "rate": ("1.0", "Times the sensor's rate."),
-        "device": ("auto", "auto, cpu, cuda or cuda:N."),
-        "intensity_scale": ("auto", "Raw intensity that counts as 1.0, such as 255; auto finds it."),
+        "device": ("", "auto, cpu, cuda or cuda:N."),
+        "intensity_scale": ("", "Raw intensity that counts as 1.0, such as 255; auto finds it."),
         "fixed_frame": ("lidar", "RViz's fixed frame: the frame_id of the clouds."),
-        "params_file": (str(find("config/segment.yaml")), "Parameter file of the node."),
+        "params_file": (
+            str(find("config/segment.yaml")),
+            "Parameter file; arguments that are given come before it.",
+        ),
         "python": ("", "Python with srkd_ros for the player, where it is not the one of ros2 launch."),
     }
     choices = {
-        "runtime": ("auto", "What runs the network.", ["auto", "torch", "onnx", "tensorrt"]),
+        "runtime": ("", "What runs the network.", ["", "auto", "torch", "onnx", "tensorrt"]),
         "loop": ("true", "Begin again at the end; otherwise everything stops with the recording.", BOOLEANS),
         "rviz": ("true", "Show the labelled clouds in RViz.", BOOLEANS),
         "log_level": ("info", "What the node logs.", ["debug", "info", "warn", "error", "fatal"]),

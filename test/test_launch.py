@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -44,6 +45,24 @@ def test_every_argument_is_described(path):
         assert "." in argument.description, argument.name
         if argument.choices:
             assert "".join(s.text for s in argument.default_value) in argument.choices, argument.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_arguments_that_are_not_given_leave_the_parameter_file_alone(path, monkeypatch):
+    """With stand-ins, so that it holds without a ROS installation too."""
+    names = ["launch", "launch_ros", "ament_index_python"]
+    names += [f"launch.{n}" for n in ("actions", "conditions", "event_handlers", "events")]
+    names += ["launch.launch_description_sources", "launch.substitutions", "ament_index_python.packages"]
+    names += ["launch_ros.actions", "launch_ros.parameter_descriptions"]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    load(path).generate_launch_description()
+    declared = {c.args[0]: c.kwargs for c in sys.modules["launch.actions"].DeclareLaunchArgument.call_args_list}
+    parameters = declared.keys() & settings.PARAMETERS.keys()
+    assert {"model", "runtime", "device", "intensity_scale"} <= parameters
+    for name in parameters:
+        assert declared[name].get("default_value", "") == "", name
+        assert "" in (declared[name].get("choices") or [""]), name
 
 
 def test_every_parameter_has_a_launch_argument():
