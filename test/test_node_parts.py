@@ -272,6 +272,25 @@ def test_models_by_name_stay_inside_their_folder(tmp_path):
         settings.model_path("", "", "")
 
 
+def test_a_misspelt_model_names_those_beside_it_alone(tmp_path, monkeypatch):
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    for name in ("a.safetensors", "b.onnx", "notes.txt", "deep/c.onnx", "deep/deeper/d.onnx"):
+        (tmp_path / name).write_bytes(b"")
+
+    def refusal(name: str) -> str:
+        with pytest.raises(ModelError) as error:
+            settings.model_path(name, "given.onnx", str(tmp_path))
+        return str(error.value).partition("there are ")[2]
+
+    assert refusal("typo.onnx") == "a.safetensors, b.onnx"
+    assert refusal("deep/typo.onnx") == "deep/c.onnx"
+    assert refusal("nowhere/typo.onnx") == "a.safetensors, b.onnx"
+    monkeypatch.setattr(settings, "LISTED", 1)
+    assert "," not in refusal("typo.onnx")
+    monkeypatch.setattr(os, "scandir", lambda _: (tmp_path / "forbidden").open())
+    assert refusal("typo.onnx") == "no models"
+
+
 def test_transport_profile_is_only_a_default(monkeypatch):
     chosen = transport.profile_environment({})
     if chosen:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from srkd_ros.errors import ConfigError, ModelError
 
 MODEL_SUFFIXES = (".safetensors", ".onnx")
+LISTED = 10_000  # entries of a folder that are looked at for the names of models
 
 
 @dataclass(frozen=True)
@@ -160,9 +163,19 @@ def _inside(name: str, model_dir: Path | None) -> Path:
     if Path(name).is_absolute() or folder not in path.parents:
         raise ModelError(f"model: {name!r} lies outside of model_dir {model_dir}")
     if not path.is_file():
-        there = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in MODEL_SUFFIXES)
+        there = _models(path.parent if path.parent.is_dir() else folder, folder)
         raise ModelError(f"model: no {name!r} in {model_dir}; there are {', '.join(there[:20]) or 'no models'}")
     return path
+
+
+def _models(where: Path, folder: Path) -> list[str]:
+    """Names of the models in one folder and not below it, which may be all of a disk; a reader waits for the answer."""
+    try:
+        with os.scandir(where) as entries:
+            names = [entry.name for entry in itertools.islice(entries, LISTED)]
+    except OSError:
+        return []
+    return sorted((where / n).relative_to(folder).as_posix() for n in names if Path(n).suffix in MODEL_SUFFIXES)
 
 
 def thread_count(setting: int, cores: int) -> int:
