@@ -16,9 +16,11 @@ from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2, PointField
 
 from srkd_ros.errors import CloudError
+from srkd_ros.labels import LabelSet
+from srkd_ros.node import settings
 from srkd_ros.node.frames import from_quaternion, from_rpy
 from srkd_ros.node.target_frame import TargetFrame
-from srkd_ros.node.work import move
+from srkd_ros.node.work import Labelled, Work, move
 
 HALF = np.sqrt(0.5)
 QUARTER_TURN = from_quaternion(0, 0, HALF, HALF, (10.0, 0.0, 1.0))  # x to y, then forward and up
@@ -38,6 +40,32 @@ def test_outputs_are_moved_in_place(code, kind, order):
     move(message, QUARTER_TURN)
     moved = np.stack([column(message, n) for n in "xyz"], 1)
     assert moved == pytest.approx(np.stack([10 - xyz[:, 1], xyz[:, 0], xyz[:, 2] + 1], 1), abs=1e-5)
+
+
+def millimetres() -> PointCloud2:
+    """A cloud whose coordinates are integers."""
+    message = PointCloud2(height=1, width=2, point_step=6, row_step=12)
+    message.fields = [PointField(name=n, offset=2 * i, datatype=4, count=1) for i, n in enumerate("xyz")]
+    message.data = array.array("B", np.arange(1, 7, dtype="<u2").tobytes())
+    return message
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_integer_coordinates_are_moved_where_there_is_room(keep):
+    kept = {name: p.default for name, p in settings.PARAMETERS.items()} | {"keep_input_fields": keep}
+    chosen = settings.check({**kept, "target_frame": "base_link", "transform_output": True})
+    labels = LabelSet.load("semantickitti")
+    work = Work(types.SimpleNamespace(labels=labels), chosen, None, None, np.zeros(256, bool))
+    labelled = Labelled(np.zeros(2, np.uint8), np.ones(2, np.float32), {}, 2, None)
+    if keep:
+        with pytest.raises(CloudError, match=r"'x' of the cloud holds integers.*keep_input_fields") as caught:
+            work.segmented(millimetres(), labelled, QUARTER_TURN)
+        assert "\n" not in str(caught.value)
+        return
+    out = work.segmented(millimetres(), labelled, QUARTER_TURN)
+    assert out.header.frame_id == "base_link"
+    moved = np.stack([column(out, n) for n in "xyz"], 1)
+    assert moved == pytest.approx(np.array([[8, 1, 4], [5, 4, 7]]), abs=1e-5)
 
 
 class StandIn(types.ModuleType):

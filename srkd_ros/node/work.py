@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from srkd_ros import pointcloud2
+from srkd_ros.errors import CloudError
 from srkd_ros.labels import UNLABELLED
 from srkd_ros.node.drift import InputMonitor
 from srkd_ros.node.frames import Pose, mounting
@@ -97,11 +98,16 @@ class Work:
 
 
 def move(message: Any, pose: Pose) -> None:
-    """Transform the x, y and z of a cloud in place."""
+    """Transform the x, y and z of a cloud in place; CloudError if one is an integer, which would cut it off."""
     points = message.width * message.height
     columns = []
     for name in ("x", "y", "z"):
         f = next(f for f in message.fields if f.name == name)
+        if f.datatype not in _FLOATS:
+            raise CloudError(
+                f"transform_output: field {name!r} of the cloud holds integers, which cannot take moved coordinates; "
+                "set keep_input_fields to false"
+            )
         dtype = np.dtype(_FLOATS[f.datatype]).newbyteorder(">" if message.is_bigendian else "<")
         columns.append(np.ndarray(points, dtype, message.data, f.offset, message.point_step))
     moved = pose(np.stack(columns, 1).astype(np.float32))
