@@ -263,12 +263,14 @@ class SegmenterNode(LifecycleNode):
         tally.published.tick(end)
 
     def _follow_stream(self, work: Any, tally: Tally, fields: tuple[str, ...]) -> None:
-        """Another layout is another sensor: what was found out about the stream no longer holds."""
-        if tally.fields and fields != tally.fields:
-            self.get_logger().info(f"another stream, fields {', '.join(fields)}", throttle_duration_sec=QUIET)
+        """Another layout, activation or choice of field: what was found out about the stream no longer holds."""
+        wanted = work.settings.intensity_field
+        if (fields, wanted) != (tally.fields, tally.wanted_field):
+            if tally.fields and fields != tally.fields:
+                self.get_logger().info(f"another stream, fields {', '.join(fields)}", throttle_duration_sec=QUIET)
             work.monitor.clear()
             work.segmenter.reset_stream()
-        tally.fields = fields
+        tally.fields, tally.wanted_field = fields, wanted
 
     def _process_failed(self, error: Exception) -> None:
         """A cloud could not be labelled: say so, and go on with the next."""

@@ -3,6 +3,7 @@
 
 """The node's life: transitions, models swapped while it runs, other publishers, signals, and what stops it at start."""
 
+import array
 import contextlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from node_harness import NodeProcess, Peer, column, rclpy, start, street
+from sensor_msgs.msg import PointCloud2, PointField
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -150,6 +152,47 @@ def _seconds(function) -> float:
     start_time = time.monotonic()
     function()
     return time.monotonic() - start_time
+
+
+def two_fields() -> PointCloud2:
+    """A street with its intensity twice, in 16 and in 8 bits."""
+    message = street()
+    points = np.frombuffer(bytes(message.data), "<f4").reshape(-1, 4)
+    packed = np.zeros(len(points), [("xyz", "<f4", 3), ("signal", "<u2"), ("near_ir", "u1"), ("_", "u1")])
+    packed["xyz"], packed["signal"], packed["near_ir"] = points[:, :3], points[:, 3] * 65535, points[:, 3] * 255
+    added = [("signal", 12, 4), ("near_ir", 14, 2)]
+    message.fields = [*message.fields[:3], *(PointField(name=n, offset=o, datatype=t, count=1) for n, o, t in added)]
+    message.data = array.array("B", packed.tobytes())
+    return message
+
+
+def test_scale_that_was_found_is_forgotten_with_its_field_and_its_sensor(tmp_path, quick_student_file):
+    process, peer = start(tmp_path / "log.txt", quick_student_file, "-p", "intensity_field:=signal")
+
+    def scale_is(expected: str, message: PointCloud2) -> bool:
+        peer.answer(message)
+        return peer.wait(lambda: peer.statuses["input"][2]["intensity scale"] == expected, 3.0)
+
+    try:
+        assert scale_is("65535 (auto)", two_fields())
+        assert peer.set("intensity_field", "near_ir")[0]
+        assert scale_is("255 (auto)", two_fields())
+        assert peer.set("intensity_field", "auto")[0]
+        assert scale_is("65535 (auto)", two_fields())
+        assert peer.transition("deactivate")
+        assert peer.transition("activate")
+        assert peer.wait(peer.connected)
+        assert scale_is("1 (auto)", street())
+        assert peer.set("intensity_scale", 100.0)[0]
+        assert peer.set("intensity_field", "intensity")[0]
+        assert scale_is("100 (100.0)", street())
+        assert peer.transition("deactivate")
+        assert peer.transition("activate")
+        assert peer.wait(peer.connected)
+        assert scale_is("100 (100.0)", street())
+    finally:
+        process.stop()
+        peer.close()
 
 
 def test_best_effort_driver_that_starts_later(tmp_path, quick_student_file):

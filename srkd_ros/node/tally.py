@@ -38,6 +38,7 @@ class Tally:
     stamp_note: str = ""  # why the latency from the stamp is unknown
     frame: str = ""
     fields: tuple[str, ...] = ()
+    wanted_field: str | None = None  # the parameter intensity_field; None before the first cloud
     intensity_field: str | None = None
     points: int = 0
     voxels: int = 0
