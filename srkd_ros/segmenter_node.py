@@ -106,14 +106,13 @@ class SegmenterNode(LifecycleNode):
         """Errors of the user's making leave the state as it was; rclpy would swallow others without a word."""
         try:
             step(state)
-        except SrkdError as error:
-            self.tally.last_error = str(error)
-            self.get_logger().error(str(error))
-            return FAILURE
         except Exception as error:
-            self.tally.last_error = one_line(error)
-            self.get_logger().error(f"cannot become {goal}: {one_line(error)}")
-            return TransitionCallbackReturn.ERROR
+            foreseen = isinstance(error, SrkdError)
+            self.tally.last_error = str(error) if foreseen else one_line(error)
+            if self.work is None:
+                self.refused_model = self.tally.last_error
+            self.get_logger().error(f"{'' if foreseen else f'cannot become {goal}: '}{self.tally.last_error}")
+            return FAILURE if foreseen else TransitionCallbackReturn.ERROR
         self.state = goal
         return SUCCESS
 
@@ -138,6 +137,7 @@ class SegmenterNode(LifecycleNode):
         except Exception:
             self._free()
             raise
+        self.refused_model = ""
         segmenter = self.work.segmenter
         self.get_logger().info(
             f"{path.name}: {len(segmenter.labels)} classes, {segmenter.runtime} ({segmenter.runtime_reason}) on "

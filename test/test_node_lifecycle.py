@@ -94,6 +94,32 @@ def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
     assert seconds < 1.0
 
 
+def test_diagnostics_say_why_there_is_no_model(tmp_path, model_dir):
+    missing = model_dir / "missing.safetensors"
+    process, peer = start(tmp_path / "log.txt", missing, "-p", "autostart:=false", active=False)
+
+    def told(level: bytes, *parts: str) -> bool:
+        return peer.wait(
+            lambda: peer.statuses["model"][0] == level and all(p in peer.statuses["model"][1] for p in parts), 3.0
+        )
+
+    try:
+        assert told(b"\x00", "no model loaded (unconfigured)")
+        assert not peer.transition("configure")
+        assert told(b"\x01", "no model loaded (unconfigured)", f"{missing}: no such model file"), peer.statuses
+        assert peer.set("model", "first.safetensors")[0]
+        assert told(b"\x00")
+        assert not peer.set("model", "typo.onnx")[0]
+        assert told(b"\x01", "no 'typo.onnx'"), peer.statuses
+        assert peer.transition("configure")
+        assert told(b"\x00", "first.safetensors"), peer.statuses
+        assert peer.transition("cleanup")
+        assert told(b"\x00", "no model loaded")
+    finally:
+        process.stop()
+        peer.close()
+
+
 def test_swap_loses_no_more_than_one_cloud(tmp_path, model_dir):
     process, peer = start(tmp_path / "log.txt", model_dir / "first.safetensors")
     try:

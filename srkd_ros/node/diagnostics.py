@@ -35,10 +35,16 @@ class Surroundings:
 
 
 def model_status(work: Work | None, state: str, refused: str) -> DiagnosticStatus:
-    """What runs, where, and how much memory it takes. `refused`: why the last model asked for was not taken."""
+    """What runs, where, and how much memory it takes.
+
+    `refused`: why the last model asked for was not taken, or why the node could not be configured.
+    """
     values: dict[str, object] = {"state": state}
+    level = DiagnosticStatus.WARN if refused else DiagnosticStatus.OK
+    if refused:
+        values["last refused model"] = refused
     if work is None:
-        return _status("model", DiagnosticStatus.OK, f"no model loaded ({state})", values)
+        return _status("model", level, f"no model loaded ({state})" + (f": {refused}" if refused else ""), values)
     segmenter = work.segmenter
     values |= {
         "file": segmenter.path,
@@ -55,9 +61,8 @@ def model_status(work: Work | None, state: str, refused: str) -> DiagnosticStatu
         values["GPU memory reserved [MB]"] = f"{torch.cuda.memory_reserved(segmenter.device) / 1e6:.0f}"
     message = f"{segmenter.path.name} ({segmenter.model_hash[:12]}) on {segmenter.runtime}, {segmenter.device}"
     if refused:
-        values["last refused model"] = refused
-        return _status("model", DiagnosticStatus.WARN, f"{message}; another was refused: {refused}", values)
-    return _status("model", DiagnosticStatus.OK, message, values)
+        message += f"; another was refused: {refused}"
+    return _status("model", level, message, values)
 
 
 def cloud_status(tally: Tally, around: Surroundings, now: float) -> DiagnosticStatus:
