@@ -53,7 +53,8 @@ def read(msg: Any, intensity_field: str = "auto") -> Cloud:
     """Coordinates and intensity of a PointCloud2, converted to float32 where they are of another type.
 
     `intensity_field`: a name, "auto" for the first of INTENSITY_NAMES that the cloud has, "" for none. CloudError if
-    x, y or z is missing, or a named intensity field. Points that are not finite stay.
+    x, y or z is missing, or a named intensity field, or one that is taken is wrongly declared; wrong fields that nobody
+    asks for do no harm. Points that are not finite stay.
     """
     layout = parse(msg)
     if layout.points == 0:
@@ -83,7 +84,8 @@ def write(
     point, rows not padded, host byte order, is_dense only if all coordinates are finite.
 
     With `keep_input_fields` the input's own fields come first, in their layout and byte order, x y z among them; rgb,
-    label and confidence follow, aligned to 4 bytes. An input field of one of these three names is no longer declared.
+    label and confidence follow, aligned to 4 bytes. An input field of one of these three names is no longer declared,
+    nor is one whose declaration does not hold.
     """
     layout = parse(msg)
     if labels.shape != (layout.points,) or confidence.shape != (layout.points,):
@@ -93,7 +95,7 @@ def write(
         xyz = _xyz(layout)
         dense = all(bool(np.isfinite(column).all()) for column in xyz.T)  # by column: rows of three are slow to walk
     if keep_input_fields and layout.points:
-        taken = [f for f in msg.fields if f.name not in ("rgb", "label", "confidence")]
+        taken = [f for f in msg.fields if f.name not in ("rgb", "label", "confidence", *layout.wrong)]
         start, order = -(-layout.point_step // 4) * 4, ">" if msg.is_bigendian else "<"
     else:
         taken, start, order = [_field(msg, name, 4 * i, _F4) for i, name in enumerate("xyz")], 12, _NATIVE
@@ -132,7 +134,7 @@ def select(msg: Any, keep: np.ndarray) -> Any:
 
 def _xyz(layout: Layout) -> np.ndarray:
     for name in "xyz":
-        if name not in layout.fields:
+        if not layout.declares(name):
             raise CloudError(
                 f"the cloud has no field {name!r}; x, y and z are needed, it has "
                 f"{', '.join(layout.fields) or 'no fields'}"
@@ -171,11 +173,12 @@ def _intensity_name(layout: Layout, wanted: str) -> str | None:
     if wanted == "":
         return None
     if wanted != "auto":
-        if wanted not in layout.fields:
+        if not layout.declares(wanted):
             raise CloudError(f"the cloud has no intensity field {wanted!r}; it has {', '.join(layout.fields)}")
         return wanted
-    by_lower = {name.lower(): name for name in reversed(layout.fields)}
-    return next((by_lower[name] for name in INTENSITY_NAMES if name in by_lower), None)
+    by_lower = {name.lower(): name for name in reversed([*layout.fields, *layout.wrong])}
+    found = next((by_lower[name] for name in INTENSITY_NAMES if name in by_lower), None)
+    return found if found is not None and layout.declares(found) else None
 
 
 def _full_scale(layout: Layout, name: str) -> float | None:

@@ -44,6 +44,7 @@ class Layout:
     point_step: int
     row_step: int
     fields: dict[str, Field]
+    wrong: dict[str, str]  # names whose declarations do not hold, and why; an error only for whom asks for one
     data: np.ndarray
 
     @property
@@ -65,9 +66,15 @@ class Layout:
         shape, strides = (self.height, self.width, *inner), (self.row_step, self.point_step, *steps)
         return np.ndarray(shape, dtype, self.data, offset, strides).reshape(self.points, *inner)
 
+    def declares(self, name: str) -> bool:
+        """Whether there is a field of that name. CloudError if its declaration does not hold."""
+        if name in self.wrong:
+            raise CloudError(self.wrong[name])
+        return name in self.fields
+
     def field(self, name: str) -> np.ndarray:
         """A field in the byte order of the message: [N], or [N, count]. CloudError if there is none of that name."""
-        if name not in self.fields:
+        if not self.declares(name):
             raise CloudError(f"the cloud has no field {name!r}; it has {', '.join(self.fields) or 'no fields'}")
         field = self.fields[name]
         return self.view(field.offset, field.dtype, field.count)
@@ -80,8 +87,9 @@ class Layout:
 def parse(msg: Any) -> Layout:
     """Check a PointCloud2's declarations against its data; CloudError names the first that does not hold.
 
-    A cloud of zero points is valid whatever else it declares. A field's count of 0 means 1, as it does to PCL. Bytes
-    beyond row_step * height are ignored.
+    A cloud of zero points is valid whatever else it declares, and what cannot mislead is let pass: row_step of a single
+    row, padding that the last row lacks, bytes beyond it, and wrong fields until they are asked for. A field's count of
+    0 means 1, as it does to PCL.
     """
     try:
         height, width, point_step, row_step = (
@@ -93,40 +101,47 @@ def parse(msg: Any) -> Layout:
         raise CloudError(f"height {height} and width {width} of the cloud: neither may be negative")
     data = _bytes(msg.data)
     if height * width == 0:
-        return Layout(height, width, max(point_step, 0), max(row_step, 0), {}, data)
+        return Layout(height, width, max(point_step, 0), max(row_step, 0), {}, {}, data)
     if point_step <= 0:
         raise CloudError(f"point_step of the cloud is {point_step}; it has to be the bytes of a point")
-    if row_step < width * point_step:
+    row = width * point_step
+    if height == 1:
+        row_step = row
+    if row_step < row:
         raise CloudError(
-            f"row_step of the cloud is {row_step}, less than width {width} x point_step {point_step} = "
-            f"{width * point_step}"
+            f"row_step of the cloud is {row_step}, less than width {width} x point_step {point_step} = {row}"
         )
-    if len(data) < row_step * height:
+    if len(data) < (needed := row_step * (height - 1) + row):
         raise CloudError(
-            f"data of the cloud has {len(data)} bytes, fewer than row_step {row_step} x height {height} = "
-            f"{row_step * height}"
+            f"data of the cloud has {len(data)} bytes, fewer than the {needed} of height {height}, width {width}, "
+            f"point_step {point_step} and row_step {row_step}"
         )
-    fields = _fields(msg.fields, point_step, ">" if msg.is_bigendian else "<")
-    return Layout(height, width, point_step, row_step, fields, data)
+    fields, wrong = _fields(msg.fields, point_step, ">" if msg.is_bigendian else "<")
+    return Layout(height, width, point_step, row_step, fields, wrong, data)
 
 
-def _fields(declared: Any, point_step: int, byte_order: str) -> dict[str, Field]:
+def _fields(declared: Any, point_step: int, byte_order: str) -> tuple[dict[str, Field], dict[str, str]]:
+    """Fields by name, and what is wrong with those that are not among them."""
     fields: dict[str, Field] = {}
+    wrong: dict[str, str] = {}
     for d in declared:
         if d.name in _PADDING_NAMES:
             continue
+        if d.name in fields or d.name in wrong:
+            wrong.setdefault(d.name, f"field {d.name!r} of the cloud is declared twice")
+            continue
         if d.datatype not in DATATYPES:
-            raise CloudError(f"field {d.name!r} of the cloud has the unknown datatype {d.datatype}; known are 1 to 8")
-        if d.name in fields:
-            raise CloudError(f"field {d.name!r} of the cloud is declared twice")
+            wrong[d.name] = f"field {d.name!r} of the cloud has the unknown datatype {d.datatype}; known are 1 to 8"
+            continue
         field = Field(d.name, int(d.offset), np.dtype(byte_order + DATATYPES[d.datatype]), max(int(d.count), 1))
         if field.offset < 0 or field.end > point_step:
-            raise CloudError(
+            wrong[d.name] = (
                 f"field {d.name!r} of the cloud takes the bytes {field.offset} to {field.end} of a point, "
                 f"beyond point_step {point_step}"
             )
+            continue
         fields[d.name] = field
-    return fields
+    return {name: field for name, field in fields.items() if name not in wrong}, wrong
 
 
 def _bytes(data: Any) -> np.ndarray:

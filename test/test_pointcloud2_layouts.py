@@ -50,7 +50,7 @@ def layouts(draw):
     step = end + draw(st.integers(0, 9))
     height, width = draw(st.integers(1, 3)), draw(st.integers(1, 5))
     row_step = width * step + draw(st.sampled_from([0, 0, 1, 8]))
-    size = row_step * height + draw(st.integers(0, 3))
+    size = row_step * (height - 1) + width * step + draw(st.integers(0, 3))
     data = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(0, 256, size).astype(np.uint8)
     return message(fields, step, height, width, data.tobytes(), draw(st.booleans()), row_step)
 
@@ -117,17 +117,20 @@ XYZ = [("x", 0, 7, 1), ("y", 4, 7, 1), ("z", 8, 7, 1)]
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (message(XYZ, 12, 1, 2, bytes(23)), "data of the cloud has 23 bytes, fewer than row_step 24"),
+        (message(XYZ, 12, 1, 2, bytes(23)), "data of the cloud has 23 bytes, fewer than the 24 of height 1, width 2"),
         (message(XYZ, 12, 1, 2, b""), "data of the cloud has 0 bytes"),
         (message(XYZ[:2], 12, 1, 2, bytes(24)), "no field 'z'"),
         (message([], 12, 1, 2, bytes(24)), "no field 'x'.*no fields"),
-        (message([*XYZ, ("a", 0, 9, 1)], 12, 1, 2, bytes(24)), "field 'a' of the cloud has the unknown datatype 9"),
-        (message([*XYZ, ("a", 0, 0, 1)], 12, 1, 2, bytes(24)), "field 'a' of the cloud has the unknown datatype 0"),
+        (message([*XYZ[:2], ("z", 8, 9, 1)], 12, 1, 2, bytes(24)), "field 'z' of the cloud has the unknown datatype 9"),
+        (message([*XYZ, ("i", 0, 0, 1)], 12, 1, 2, bytes(24)), "field 'i' of the cloud has the unknown datatype 0"),
         (message(XYZ, 0, 1, 2, bytes(24)), "point_step of the cloud is 0"),
         (message(XYZ, 11, 1, 2, bytes(24)), "field 'z' of the cloud takes the bytes 8 to 12 .* point_step 11"),
-        (message([*XYZ, ("r", 2, 4, 6)], 12, 1, 2, bytes(24)), "field 'r' of the cloud takes the bytes 2 to 14"),
-        (message([*XYZ, ("r", 2**32 - 1, 4, 2**32 - 1)], 12, 1, 2, bytes(24)), "field 'r'"),
-        (message(XYZ, 12, 1, 2, bytes(24), row_step=23), "row_step of the cloud is 23, less than width 2"),
+        (message([*XYZ, ("i", 2, 4, 6)], 12, 1, 2, bytes(24)), "field 'i' of the cloud takes the bytes 2 to 14"),
+        (message([*XYZ, ("i", 2**32 - 1, 4, 2**32 - 1)], 12, 1, 2, bytes(24)), "field 'i'"),
+        (message([("intensity", 0, 9, 1), *XYZ, ("i", 0, 2, 1)], 12, 1, 2, bytes(24)), "field 'intensity'"),
+        (message(XYZ, 12, 2, 2, bytes(48), row_step=23), "row_step of the cloud is 23, less than width 2"),
+        (message(XYZ, 12, 2, 2, bytes(48), row_step=0), "row_step of the cloud is 0, less than width 2"),
+        (message(XYZ, 12, 3, 2, bytes(83), row_step=30), "data of the cloud has 83 bytes, fewer than the 84"),
         (message(XYZ, 12, 2**32 - 1, 2**32 - 1, bytes(24)), "data of the cloud has 24 bytes"),
         (message([*XYZ, XYZ[0]], 12, 1, 2, bytes(24)), "field 'x' of the cloud is declared twice"),
         (message(XYZ, 12, -1, -2, bytes(24)), "height -1"),
@@ -140,6 +143,40 @@ def test_broken_messages_are_named(broken, said):
     with pytest.raises(CloudError, match=said) as caught:
         pointcloud2.read(broken)
     assert "\n" not in str(caught.value)
+
+
+XYZ_BYTES = np.arange(1, 13, dtype="<f4").tobytes()  # four points
+ROWS = XYZ_BYTES[:24] + b"padded" + XYZ_BYTES[24:]  # in two rows, the last without padding
+
+
+@pytest.mark.parametrize(
+    ("odd", "buffer"),
+    [
+        (message(XYZ, 12, 1, 4, XYZ_BYTES, row_step=0), XYZ_BYTES),
+        (message(XYZ, 12, 1, 4, XYZ_BYTES, row_step=2**32 - 1), XYZ_BYTES),
+        (message(XYZ, 12, 2, 2, ROWS, row_step=30), ROWS),
+        (message([*XYZ, ("a", 0, 9, 1)], 12, 1, 4, XYZ_BYTES), XYZ_BYTES),
+        (message([*XYZ, ("a", 0, 7, 1), ("a", 4, 7, 1)], 12, 1, 4, XYZ_BYTES), XYZ_BYTES),
+        (message([("a", 8, 7, 2), *XYZ, ("a", 0, 7, 1)], 12, 1, 4, XYZ_BYTES), XYZ_BYTES),
+    ],
+    ids=["row_step 0", "huge row_step", "no padding at the end", "unknown type", "twice", "beyond the point"],
+)
+def test_what_cannot_mislead_is_let_pass(odd, buffer):
+    xyz = np.arange(1, 13, dtype=np.float32).reshape(4, 3)
+    # At the end of a larger buffer, which shows that nothing beyond the message's bytes is read.
+    odd.data = np.frombuffer(buffer + b"\xff" * 8, np.uint8)[: len(buffer)]
+    np.testing.assert_array_equal(pointcloud2.read(odd).xyz, xyz)
+    np.testing.assert_array_equal(pointcloud2.read_field(odd, "y"), xyz[:, 1])
+    for name in {f.name for f in odd.fields} - set("xyz"):
+        for ask in (pointcloud2.read_field, pointcloud2.read):
+            with pytest.raises(CloudError, match="field 'a'"):
+                ask(odd, name)
+    chosen = pointcloud2.select(odd, np.array([True, False, False, True]))
+    np.testing.assert_array_equal(pointcloud2.read(chosen).xyz, xyz[[0, 3]])
+    for keep_input_fields in (False, True):
+        out = pointcloud2.write(odd, np.zeros(4, np.uint8), np.ones(4, np.float32), PALETTE, keep_input_fields)
+        np.testing.assert_array_equal(pointcloud2.read(out).xyz, xyz)
+        assert [f.name for f in out.fields] == ["x", "y", "z", "rgb", "label", "confidence"]
 
 
 def test_padding_fields_may_repeat():
