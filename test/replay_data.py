@@ -3,11 +3,13 @@
 
 """Small recordings for the tests of srkd-replay: a street of a few thousand points that moves a little per cloud."""
 
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -67,6 +69,24 @@ def write_bag(path: Path, clouds: int = 6, plugin: StoragePlugin = StoragePlugin
     return path
 
 
+def write_clock_bag(
+    path: Path, stamps: Sequence[float], unreadable: Collection[int] = (), labels: bool = False
+) -> Path:
+    """Clouds recorded at 10 Hz whose clock says `stamps`, in seconds since START; -inf: no stamp at all."""
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/points", CLOUD, typestore=STORE)
+        extra = writer.add_connection("/labels", CLOUD, typestore=STORE) if labels else None
+        for i, seconds in enumerate(stamps):
+            points, _ = street(i)
+            message = cloud(points, 0 if seconds == -np.inf else START + round(seconds * 1e9), np.full(len(points), i))
+            if i in unreadable:
+                message.data = message.data[:-40]
+            for c in (connection, extra):
+                if c:
+                    writer.write(c, START + i * 10**8, STORE.serialize_cdr(message, CLOUD))
+    return path
+
+
 def write_bag1(path: Path, clouds: int = 6) -> Path:
     """The same clouds, without a label field, as a ROS 1 bag."""
     store = get_typestore(Stores.ROS1_NOETIC)
@@ -96,3 +116,28 @@ def write_kitti(folder: Path, clouds: int = 6) -> Path:
         street(i)[0].tofile(folder / "velodyne" / f"{i:06d}.bin")
     write_labels(folder / "labels", clouds)
     return folder
+
+
+def replay(*arguments, output: Path):
+    """Run the command; returns the run's folder and its metrics."""
+    from srkd_ros.replay import cli
+
+    assert cli.main([*map(str, arguments), "-o", str(output)]) == 0
+    folder = (output / "latest").resolve()
+    return folder, json.loads((folder / "metrics.json").read_text())
+
+
+def labelled(folder):
+    """The labelled bag's clouds: stamp -> (labels, confidence)."""
+    from srkd_ros import pointcloud2
+    from srkd_ros.replay.source import decode
+    from srkd_ros.replay.storage import Record
+
+    found = {}
+    with Reader(folder / "labelled") as reader:
+        for connection, time, data in reader.messages():
+            if connection.msgtype.endswith("PointCloud2"):
+                message = decode(Record(connection.topic, connection.msgtype, time, data, False))
+                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+                found[stamp] = tuple(pointcloud2.read_field(message, n) for n in ("label", "confidence"))
+    return found

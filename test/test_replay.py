@@ -11,14 +11,13 @@ import signal
 import numpy as np
 import pytest
 import torch
-from replay_data import START, street, write_bag, write_bag1, write_kitti, write_labels
+from replay_data import START, labelled, replay, street, write_bag, write_bag1, write_kitti, write_labels
 from rosbags.rosbag2 import Reader, StoragePlugin
 
 from srkd_ros import Segmenter, metrics, pointcloud2
 from srkd_ros.labels import LabelSet
 from srkd_ros.replay import cli, pipeline
-from srkd_ros.replay.source import decode, open_source
-from srkd_ros.replay.storage import Record
+from srkd_ros.replay.source import open_source
 
 torch.set_num_threads(1)
 
@@ -31,25 +30,6 @@ def recording(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _no_warm_up(monkeypatch):
     monkeypatch.setattr(Segmenter, "warm_up", lambda self, points=0: None)  # seconds, for nothing that is tested here
-
-
-def replay(*arguments, output):
-    """Run the command; returns the run's folder and its metrics."""
-    assert cli.main([*map(str, arguments), "-o", str(output)]) == 0
-    folder = (output / "latest").resolve()
-    return folder, json.loads((folder / "metrics.json").read_text())
-
-
-def labelled(folder):
-    """The labelled bag's clouds: stamp -> (labels, confidence)."""
-    found = {}
-    with Reader(folder / "labelled") as reader:
-        for connection, time, data in reader.messages():
-            if connection.msgtype.endswith("PointCloud2"):
-                message = decode(Record(connection.topic, connection.msgtype, time, data, False))
-                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-                found[stamp] = tuple(pointcloud2.read_field(message, n) for n in ("label", "confidence"))
-    return found
 
 
 def test_a_bag_becomes_a_labelled_bag_and_exact_metrics(recording, student_file, tmp_path):
@@ -133,21 +113,6 @@ def test_selection(recording, tmp_path):
     assert [c.index for c in end] == [1, 2, 3]
 
 
-def test_shards_merge_to_the_unsplit_run(recording, student_file, tmp_path):
-    base = (recording, "--model", student_file, "--topic", "/points", "--truth", "label")
-    _, whole = replay(*base, output=tmp_path / "whole")
-    shards = [replay(*base, "--shard", f"{i}/4", output=tmp_path / "shards")[0] for i in range(4)]
-    assert cli.main(["merge", *map(str, shards), "-o", str(tmp_path / "merged")]) == 0
-    folder = (tmp_path / "merged" / "latest").resolve()
-    merged = json.loads((folder / "metrics.json").read_text())
-    timing = ("latency_ms", "clouds_per_s", "points_per_s")
-    a, b = ({k: v for k, v in d["models"][0].items() if k not in timing} for d in (whole, merged))
-    assert a == b
-    assert merged["input"]["clouds"] == 6
-    assert list(labelled(folder)) == [START + i * 10**8 for i in range(6)]
-    assert cli.main(["merge", str(shards[0]), str(shards[0]), "-o", str(tmp_path / "twice")]) == 2
-
-
 def test_an_interrupted_run_resumes(recording, student_file, tmp_path, monkeypatch):
     base = (recording, "--model", student_file, "--topic", "/points", "--truth", "label")
     _, whole = replay(*base, output=tmp_path / "whole")
@@ -219,23 +184,6 @@ def test_two_models_and_a_teacher(recording, student_file, tmp_path):
 def test_json_on_standard_output_is_json_alone(recording, student_file, tmp_path, capsys):
     replay(recording, "-m", student_file, "-t", "/points", "-n", "1", "--no-bag", "--json", "-", output=tmp_path)
     assert json.loads(capsys.readouterr().out)["input"]["clouds"] == 1
-
-
-def test_compare_gates(recording, student_file, tmp_path, capsys):
-    folder, document = replay(
-        recording, "-m", student_file, "-t", "/points", "--truth", "label", "-n", "2", "--no-bag", output=tmp_path
-    )
-    document["models"][0]["miou"] -= 0.01
-    after = tmp_path / "after.json"
-    after.write_text(json.dumps(document))
-    assert cli.main(["compare", str(folder), str(folder), "--max-miou-drop", "0"]) == 0
-    assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "0.5"]) == 1
-    assert "mIoU fell by 1.00 points" in capsys.readouterr().out
-    assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "2"]) == 0
-    document["models"][0]["miou"] = None
-    after.write_text(json.dumps(document))
-    assert cli.main(["compare", str(folder), str(after), "--max-miou-drop", "2"]) == 2
-    assert "has no miou" in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line_and_status_2(recording, student_file, tmp_path, capsys):

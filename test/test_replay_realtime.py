@@ -13,8 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from replay_data import START, write_bag
-from test_replay import labelled
+from replay_data import START, labelled, write_bag, write_clock_bag
 
 from srkd_ros import Segmenter
 from srkd_ros.errors import SrkdError
@@ -64,18 +63,26 @@ def test_shards_and_resuming_are_refused_live(slow_bag, student_file, tmp_path, 
         assert "leave out --shard and --resume" in capsys.readouterr().err
 
 
-def test_the_player_keeps_time_and_stops_on_a_signal(slow_bag, tmp_path):
+SECONDS = [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize("clock", [SECONDS, [-np.inf] * 5, [0.0, *(-100.0 + s for s in SECONDS[1:])]])
+def test_the_player_keeps_time_and_stops_on_a_signal(clock, tmp_path):
+    """By a steady clock, by none (the clouds get the time of recording), and by one that is set back on the way."""
     from srkd_ros.replay.recorder import Recorder
+
+    bag = write_clock_bag(tmp_path / "drive", clock)
+    stamps = [START + round((s if np.isfinite(s) else s0) * 1e9) for s, s0 in zip(clock, SECONDS, strict=True)]
 
     topic, log = f"/player_test_{os.getpid()}", tmp_path / "times"
     recorder = Recorder(topic)
-    command = [sys.executable, "-m", "srkd_ros.replay.player", str(slow_bag), "--output-topic", topic]
+    command = [sys.executable, "-m", "srkd_ros.replay.player", str(bag), "--output-topic", topic]
     player = subprocess.Popen([*command, "--loop", "--clock", "--rate", "0.5", "--log", str(log)])
     try:
         end = time.monotonic() + 30
         while len(recorder.arrived) < 5 and time.monotonic() < end:
             recorder.spin(0.1)
-        assert sorted(recorder.arrived) == [START + i * 10**8 for i in range(5)]
+        assert list(recorder.arrived) == stamps
         player.send_signal(signal.SIGINT)
         assert player.wait(10) == 0
     finally:

@@ -10,6 +10,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ SCHEMA = "srkd_ros.replay/1"
 def describe(run: Run) -> dict[str, Any]:
     """metrics.json; its schema is described in docs/replay.md."""
     s, options, source = run.state, run.options, run.source
-    duration = (s.last_stamp - s.first_stamp) * 1e-9 if s.first_stamp is not None and s.last_stamp else 0.0
+    spans = [
+        {"input": int(i), "path": str(source.inputs[int(i)].path), "first_ns": a, "last_ns": b}
+        for i, (a, b) in s.spans.items()
+    ]
     with_truth = int(run.models[0].evaluation.counts[7])
     return {
         "schema": SCHEMA,
@@ -43,12 +47,13 @@ def describe(run: Run) -> dict[str, Any]:
             "points": s.points,
             "first_stamp_ns": s.first_stamp,
             "last_stamp_ns": s.last_stamp,
-            "duration_s": duration,
+            "duration_s": duration(spans),
+            "spans": spans,
             "selection": options.selection.to_dict(),
             "damage": source.damage,
             "unreadable_clouds": s.unreadable,
             "first_unreadable": s.first_unreadable or None,
-            "backward_stamps": source.backward_stamps,
+            "backward_stamps": s.backward_stamps,
         },
         "truth": {
             "kind": run.truth.kind,
@@ -63,6 +68,11 @@ def describe(run: Run) -> dict[str, Any]:
         "live": run.live,
         "models": [{**identity(m), **m.evaluation.to_dict()} for m in run.models],
     }
+
+
+def duration(spans: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds from the first to the last cloud of each recording, added up."""
+    return sum(span["last_ns"] - span["first_ns"] for span in spans) * 1e-9
 
 
 def identity(model: Model) -> dict[str, Any]:

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
-from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, decode, stamp_of, typestore
-from srkd_ros.replay.storage import Record, Storage
+from srkd_ros.replay.matching import ByStamp
+from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, decode, typestore
+from srkd_ros.replay.storage import Storage
 from srkd_ros.segmenter import Segmenter
 
 
@@ -59,29 +59,19 @@ class Offline:
         return labelled
 
 
-@dataclass
 class Live:
     """Labels that the node published and a recorder kept, matched by stamp. Clouds that were dropped have none."""
 
-    recording: Storage
-    topic: str
-    latency: dict[int, float]  # stamp -> ms from publishing to receiving
-    _records: Iterator[Record] = field(default_factory=lambda: iter(()))
-    _next: tuple[int, Record] | None = None
-    _fresh: bool = True
+    def __init__(self, recording: Storage, topic: str, latency: dict[int, float]) -> None:
+        """`latency`: stamp -> ms from publishing to receiving."""
+        self.topic, self.latency = topic, latency
+        self._find = ByStamp(recording, topic)
 
     def __call__(self, cloud: CloudRecord, message: Any, points: Any) -> Labelled | None:
-        if self._fresh or (self._next is not None and self._next[0] > cloud.stamp):
-            self._records, self._next, self._fresh = self.recording.messages({self.topic}), None, False
-        while self._next is None or self._next[0] < cloud.stamp:
-            record = next(self._records, None)
-            if record is None:
-                self._fresh = True
-                return None
-            self._next = (stamp_of(record), record)
-        if self._next[0] != cloud.stamp:
+        record = self._find(cloud.stamp)
+        if record is None:
             return None
-        out = decode(self._next[1])
+        out = decode(record)
         labels = pointcloud2.read_field(out, "label").astype(np.uint8)
         if len(labels) != len(points.xyz):
             raise CloudError(f"{self.topic}: {len(labels)} labels came back for a cloud of {len(points.xyz)} points")

@@ -17,7 +17,9 @@ from srkd_ros import __version__, pointcloud2
 from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.replay import rerun_view, results
 from srkd_ros.replay.document import describe
+from srkd_ros.replay.evaluation import CONSISTENCY_GAP
 from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
+from srkd_ros.replay.labeller import Labelled
 from srkd_ros.replay.models import Model, Options, load_models, load_teacher
 from srkd_ros.replay.progress import Interrupts, cloud_bar
 from srkd_ros.replay.source import CloudRecord, Source, open_source
@@ -37,6 +39,8 @@ class Progressed:
     first_unreadable: str = ""
     first_stamp: int | None = None
     last_stamp: int | None = None
+    backward_stamps: int = 0
+    spans: dict[str, list[int]] = field(default_factory=dict)  # input -> elapsed ns of its first and last cloud
     frame_id: str = ""
     dropped: int = 0
     seconds: float = 0.0
@@ -100,6 +104,18 @@ def begin(options: Options, source: Source, models: list[Model], teacher: Model 
 
 
 @dataclass
+class Answers:
+    """What everyone says about one cloud."""
+
+    message: Any
+    points: pointcloud2.Cloud
+    decoding: float  # ms
+    truth: np.ndarray | None
+    taught: Labelled | None
+    outputs: list[Labelled | None]
+
+
+@dataclass
 class Run:
     """Everything of a run, once its inputs are open."""
 
@@ -122,13 +138,18 @@ class Run:
         title = "evaluating" if self.options.realtime else "labelling"
         first, saved = self.state.next_index, time.monotonic()
         started = time.monotonic() - self.state.seconds
+        start, led = max(first, self.source.block.start), False
+        lead = round(CONSISTENCY_GAP * 1e9)
         whole = True  # whether the last cloud is counted everywhere
         try:
             with cloud_bar(console) as progress, Interrupts() as interrupts:
                 task = progress.add_task(title, total=self.source.expected(), completed=self.state.done)
-                for cloud in self.source.clouds(first, lead=1, done=self.state.done):
+                for cloud in self.source.clouds(first, lead, self.state.done):
+                    if cloud.index < start:
+                        led = led or self._lead(cloud)
+                        continue
                     whole = False
-                    self._one(cloud, cloud.index < max(first, self.source.block.start), bag, table)
+                    self._one(cloud, bag, table)
                     whole = True
                     interrupts.check()
                     progress.update(task, completed=self.state.done)
@@ -153,32 +174,46 @@ class Run:
         self.state.parts = bag.checkpoint()
         results.Checkpoint(self.folder).save([m.evaluation.arrays for m in self.models], vars(self.state))
 
-    def _one(self, cloud: CloudRecord, lead: bool, bag: LabelledBag | NoBag, table: results.CloudTable) -> None:
+    def _answers(self, cloud: CloudRecord) -> Answers:
+        begin = time.perf_counter()
+        message = cloud.message()
+        points = pointcloud2.read(message, self.options.intensity_field)
+        decoding = (time.perf_counter() - begin) * 1e3
+        truth = self.truth(cloud, message)
+        taught = None if self.teacher is None else self.teacher.labeller(cloud, message, points)
+        return Answers(
+            message, points, decoding, truth, taught, [m.labeller(cloud, message, points) for m in self.models]
+        )
+
+    def _lead(self, cloud: CloudRecord) -> bool:
+        """Prepare to compare the next cloud with this one; False where the unsplit run leaves it out, too."""
         try:
-            begin = time.perf_counter()
-            message = cloud.message()
-            points = pointcloud2.read(message, self.options.intensity_field)
-            decoding = (time.perf_counter() - begin) * 1e3
-            values = None if lead else self.truth(cloud, message)
-            taught = None if lead or self.teacher is None else self.teacher.labeller(cloud, message, points)
-            outputs = [model.labeller(cloud, message, points) for model in self.models]
+            a = self._answers(cloud)
+        except CloudError:
+            return False
+        for model, output in zip(self.models, a.outputs, strict=True):
+            if output is not None:
+                model.evaluation.lead(a.points.xyz, output.labels, cloud.input, cloud.stamp)
+        return True
+
+    def _one(self, cloud: CloudRecord, bag: LabelledBag | NoBag, table: results.CloudTable) -> None:
+        self.state.backward_stamps += cloud.backward
+        try:
+            a = self._answers(cloud)
         except CloudError as error:
-            if not lead:
-                self._skip(cloud, str(error))
+            self._skip(cloud, str(error))
             return
-        for model, output in zip(self.models, outputs, strict=True):
+        points = a.points
+        for model, output in zip(self.models, a.outputs, strict=True):
             if output is None:
-                self.state.dropped += not lead
-                continue
-            if lead:
-                model.evaluation.lead(points.xyz, output.labels, cloud.input, cloud.stamp)
+                self.state.dropped += 1
                 continue
             if "total" in output.timings:
-                output.timings["decode"] = decoding
-                output.timings["total"] += decoding
+                output.timings["decode"] = a.decoding
+                output.timings["total"] += a.decoding
             scale, agreed = model.segmenter.resolved_intensity_scale, None
-            if taught is not None and self.teacher is not None:
-                agreed = translation(self.teacher.labels, model.labels)[taught.labels]
+            if a.taught is not None and self.teacher is not None:
+                agreed = translation(self.teacher.labels, model.labels)[a.taught.labels]
             scores = model.evaluation.add(
                 points.xyz,
                 output.labels,
@@ -186,7 +221,7 @@ class Run:
                 stream=cloud.input,
                 stamp=cloud.stamp,
                 intensity=points.intensity / np.float32(scale) if points.intensity is not None and scale else None,
-                truth=None if values is None else class_ids(values, self.truth.ids, model.labels),
+                truth=None if a.truth is None else class_ids(a.truth, self.truth.ids, model.labels),
                 teacher=agreed,
                 timings=output.timings,
                 voxels=output.voxels,
@@ -203,13 +238,14 @@ class Run:
                 total_ms=output.timings.get("total", output.timings.get("end_to_end")),
                 **vars(scores),
             )
-        if not lead:
-            self._count(cloud, message, len(points.xyz))
+        self._count(cloud, a.message, len(points.xyz))
 
     def _count(self, cloud: CloudRecord, message: Any, points: int) -> None:
         s = self.state
         s.next_index, s.done, s.points = cloud.index + 1, s.done + 1, s.points + points
         s.first_stamp = cloud.stamp if s.first_stamp is None else s.first_stamp
+        span = s.spans.setdefault(str(cloud.input), [cloud.elapsed, cloud.elapsed])
+        span[1] = cloud.elapsed
         s.last_stamp, s.frame_id = cloud.stamp, message.header.frame_id
 
     def _skip(self, cloud: CloudRecord, why: str) -> None:

@@ -5,12 +5,14 @@
 
     python -m srkd_ros.replay.player drive.mcap --topic /ouster/points --output-topic points --rate 1.0
 
-Works on every input of srkd-replay, with no rosbag2 installed. Stamps stay those of the recording.
+Works on every input of srkd-replay, with no rosbag2 installed. Stamps stay those of the recording; a cloud without one
+gets the time at which it was recorded.
 """
 
 from __future__ import annotations
 
 import signal
+import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -64,7 +66,7 @@ class Player(Node):
             data = serialized(cloud)
             if first is None or cloud.input != first.input:  # another recording has times of its own
                 first, begin = cloud, time.monotonic()
-            due = begin + (cloud.stamp - first.stamp) * 1e-9 / rate
+            due = begin + (cloud.elapsed - first.elapsed) * 1e-9 / rate
             for now in until(due):
                 if self._ticks:
                     self.tick(cloud.stamp - int((due - now) * rate * 1e9))
@@ -93,10 +95,13 @@ def until(due: float) -> Iterator[float]:
 
 
 def serialized(cloud: CloudRecord) -> bytes:
-    """The CDR bytes of a cloud: as stored in a ROS 2 bag, converted from a ROS 1 one."""
-    if cloud.record.ros1:
-        return bytes(typestore().serialize_cdr(cloud.message(), CLOUD_TYPE))
-    return bytes(cloud.record.data)
+    """The CDR bytes of a cloud: as stored in a ROS 2 bag, converted from a ROS 1 one; with `cloud.stamp` for none."""
+    ros1 = cloud.record.ros1
+    data = bytes(typestore().serialize_cdr(cloud.message(), CLOUD_TYPE) if ros1 else cloud.record.data)
+    if len(data) < 12 or any(data[4:12]):
+        return data
+    stamp = struct.pack("<iI" if data[1] else ">iI", *divmod(cloud.stamp, 10**9))
+    return data[:4] + stamp + data[12:]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

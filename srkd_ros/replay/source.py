@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -16,6 +17,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from srkd_ros.errors import CloudError, DataError
+from srkd_ros.replay.clock import Elapsed
 from srkd_ros.replay.storage import Record, Storage, is_bag, open_bag
 
 CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
@@ -43,6 +45,8 @@ class CloudRecord:
     log_time: int  # ns
     name: str  # of the file it came from ("08/000012"), "" in a bag
     record: Record
+    elapsed: int = 0  # ns since the first cloud of its input (clock.Elapsed)
+    backward: bool = False  # its stamp lies before that of the selected cloud before it
 
     def message(self) -> Any:
         """The PointCloud2 as a rosbags ROS 2 message, whatever it was stored as; CloudError if it does not decode."""
@@ -124,7 +128,6 @@ class Source:
     def __init__(self, inputs: Sequence[Input], selection: Selection | None = None) -> None:
         self.inputs = list(inputs)
         self.selection = selection or Selection()
-        self.backward_stamps = 0  # clouds whose stamp lies before that of the one before
 
     @property
     def count(self) -> int:
@@ -156,40 +159,46 @@ class Source:
         return self.clouds()
 
     def clouds(self, first: int = 0, lead: int = 0, done: int = 0) -> Iterator[CloudRecord]:
-        """The selected clouds of this shard with index >= `first`, after up to `lead` selected ones before them.
+        """The selected clouds of this shard with index >= `first`. `done` clouds count as taken from the limit.
 
-        A run that resumes, or a shard, needs the cloud before its first one to compare it with. `done` clouds count as
-        already taken from the limit.
+        A run that resumes, or a shard, needs the cloud before its first one to compare it with: with `lead`, those of
+        the last `lead` ns, and the last one in any case, come before it, newest first, as some may be unreadable.
         """
         s, block = self.selection, self.block
         first = max(first, block.start)
-        begin = max(0, first - lead * s.every)
-        self.backward_stamps = 0
-        for cloud in self._all(begin):
+        before: deque[CloudRecord] = deque()
+        for cloud in self._chosen(first):
             if cloud.index >= block.stop or (s.limit is not None and done >= s.limit):
                 return
-            if cloud.index >= begin and cloud.index % s.every == 0:
-                yield cloud
-                done += cloud.index >= first
+            while before and (not lead or (len(before) > 1 and cloud.elapsed - before[0].elapsed > lead)):
+                before.popleft()
+            if cloud.index < first:
+                before.append(cloud)
+                continue
+            while before:
+                leader = before.pop()
+                if leader.input == cloud.input:
+                    yield leader
+            yield cloud
+            done += 1
 
-    def _all(self, begin: int) -> Iterator[CloudRecord]:
-        """Every cloud within the times; whole inputs before index `begin` are not opened."""
+    def _chosen(self, begin: int) -> Iterator[CloudRecord]:
+        """Every k-th cloud within the times; whole inputs before index `begin` are not opened."""
         s, index = self.selection, 0
         for number, source in enumerate(self.inputs):
             if index + source.count <= begin:
                 index += source.count
                 continue
-            zero = last = None
-            for offset, (record, name) in enumerate(source.records()):
+            clock, last = Elapsed(), None
+            for i, (record, name) in enumerate(source.records(), index):
                 stamp = stamp_of(record)
-                zero = stamp if zero is None else zero
-                self.backward_stamps += last is not None and stamp < last
-                last = stamp
-                seconds = (stamp - zero) * 1e-9
-                if seconds >= s.end:
+                elapsed = clock(stamp, record.log_time)
+                if elapsed * 1e-9 >= s.end:
                     break
-                if seconds >= s.start:
-                    yield CloudRecord(index + offset, number, stamp, record.log_time, name, record)
+                if elapsed * 1e-9 >= s.start and i % s.every == 0:
+                    backward = last is not None and stamp < last
+                    last = stamp
+                    yield CloudRecord(i, number, stamp, record.log_time, name, record, elapsed, backward)
             index += source.count
 
     def again(self, index: int, number: int, stamp: int, log_time: int) -> CloudRecord | None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +13,8 @@ import numpy as np
 from srkd_ros import pointcloud2
 from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
-from srkd_ros.replay.source import BagInput, CloudRecord, FolderInput, Source, decode, stamp_of
+from srkd_ros.replay.matching import ByStamp
+from srkd_ros.replay.source import BagInput, CloudRecord, FolderInput, Source, decode
 
 LABEL_FIELD = "label"
 
@@ -92,11 +92,13 @@ class TopicTruth:
         self.source, self.ids = topic if field == LABEL_FIELD else f"{topic}:{field}", ids
         self._bags, self._topic, self._field = source.inputs, topic, field
         self._input = -1
-        self._records: Iterator[Any] = iter(())
-        self._next: tuple[int, Any] | None = None
+        self._find: ByStamp | None = None
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
-        record = self._find(cloud)
+        if self._input != cloud.input:
+            bag, self._input = self._bags[cloud.input], cloud.input
+            self._find = ByStamp(bag.storage, self._topic) if isinstance(bag, BagInput) else None
+        record = self._find(cloud.stamp) if self._find else None
         if record is None:
             return None
         labels = pointcloud2.read_field(decode(record), self._field)
@@ -104,18 +106,6 @@ class TopicTruth:
         if len(labels) != points:
             raise DataError(f"{self._topic}: {len(labels)} labels for a cloud of {points} points: not its truth")
         return labels
-
-    def _find(self, cloud: CloudRecord) -> Any | None:
-        if self._input != cloud.input or (self._next and self._next[0] > cloud.stamp):  # another bag, or back in time
-            bag = self._bags[cloud.input]
-            self._input, self._next = cloud.input, None
-            self._records = bag.storage.messages({self._topic}) if isinstance(bag, BagInput) else iter(())
-        while self._next is None or self._next[0] < cloud.stamp:
-            record = next(self._records, None)
-            if record is None:
-                return None
-            self._next = (stamp_of(record), record)
-        return self._next[1] if self._next[0] == cloud.stamp else None
 
 
 def find_truth(text: str | None, source: Source, ids: str | None = None) -> Truth:
