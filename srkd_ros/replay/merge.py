@@ -20,9 +20,11 @@ from srkd_ros.labels import LabelClass, LabelSet
 from srkd_ros.replay import results
 from srkd_ros.replay.arguments import ExamplesFirst, OneLine
 from srkd_ros.replay.compare import load
+from srkd_ros.replay.document import duration
 from srkd_ros.replay.evaluation import Evaluation
 from srkd_ros.replay.frames import Frame
 from srkd_ros.replay.labelled_bag import join
+from srkd_ros.replay.partition import Finished, read_config, recordings
 from srkd_ros.replay.report import write_report
 from srkd_ros.replay.table import print_summary
 from srkd_ros.student import InputStatistics
@@ -56,16 +58,23 @@ def main(arguments: Sequence[str]) -> int:
 
 def merge(runs: Sequence[Path], output: Path) -> Path:
     """Merge finished runs into output/<timestamp>_merged and return it. DataError if they do not belong together."""
-    documents = [load(run) for run in runs]
+    finished = [Finished(run, load(run), read_config(run)) for run in runs]
+    for run in finished:
+        if not run.document["complete"]:
+            raise DataError(f"{run.folder}: was interrupted: finish it with --resume first")
+    groups = recordings(finished)
+    runs = [run.folder for group in groups for run in group]
+    documents = [run.document for group in groups for run in group]
     states = [results.Checkpoint(run).load()[0] for run in runs]
-    _check(runs, documents)
+    merged = _inputs_together([[run.document["input"] for run in group] for group in groups], documents)
     folder = results.new_folder(output, "_merged")
-    merged = _inputs_together(documents)
     for i, model in enumerate(merged["models"]):
         evaluation = _evaluation(model)
         for state in states:
             evaluation.merge(state[i])
         model.update(evaluation.to_dict())
+        if any(d["models"][i]["intensity_scale"] != model["intensity_scale"] for d in documents):
+            model["intensity_scale"] = None  # "auto" found one for each recording
     matched = merged["models"][0]["clouds_with_truth"]
     merged["truth"]["matched_clouds"] = matched
     merged["truth"]["unmatched_clouds"] = sum(d["truth"]["unmatched_clouds"] for d in documents)
@@ -78,33 +87,16 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
     return folder
 
 
-def _check(runs: Sequence[Path], documents: Sequence[dict[str, Any]]) -> None:
-    first, parts = documents[0], [_part(d) for d in documents]
-    hashes = [m["sha256"] for m in first["models"]]
-    for i, (run, document) in enumerate(zip(runs, documents, strict=True)):
-        if [m["sha256"] for m in document["models"]] != hashes:
-            raise DataError(f"{run}: other models than in {runs[0]}: results of different models do not add up")
-        if document["mode"] != first["mode"]:
-            raise DataError(f"{run}: {document['mode']}, while {runs[0]} is {first['mode']}")
-        if not document["complete"]:
-            raise DataError(f"{run}: was interrupted: finish it with --resume first")
-        if parts.index(parts[i]) != i:
-            raise DataError(f"{run}: the same part of the same input as {runs[parts.index(parts[i])]}: it counts once")
-
-
-def _part(document: dict[str, Any]) -> tuple[str, str]:
-    return str(document["input"]["paths"]), str(document["input"]["selection"])
-
-
 def _evaluation(model: dict[str, Any]) -> Evaluation:
     classes = zip(model["classes"], model["colors"], strict=True)
     labels = LabelSet(model["label_set"], tuple(LabelClass(n, (c[0], c[1], c[2]), ()) for n, c in classes))
     return Evaluation(labels, InputStatistics(**model["training_statistics"]))
 
 
-def _inputs_together(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _inputs_together(groups: Sequence[Sequence[dict[str, Any]]], documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """metrics.json but for the models. `groups`: `input` of each run, by recording."""
     merged = copy.deepcopy(documents[0])
-    inputs = [d["input"] for d in documents]
+    inputs = [given for group in groups for given in group]
     given = merged["input"]
     given["paths"] = list(dict.fromkeys(path for i in inputs for path in i["paths"]))
     given["topic"] = ", ".join(dict.fromkeys(i["topic"] for i in inputs))
@@ -112,15 +104,28 @@ def _inputs_together(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
         given[key] = sum(i[key] for i in inputs)
     given["damage"] = list(dict.fromkeys(line for i in inputs for line in i["damage"]))
     given["first_unreadable"] = next((i["first_unreadable"] for i in inputs if i["first_unreadable"]), None)
-    first = [i["first_stamp_ns"] for i in inputs if i["first_stamp_ns"] is not None]
-    last = [i["last_stamp_ns"] for i in inputs if i["last_stamp_ns"] is not None]
-    given["first_stamp_ns"], given["last_stamp_ns"] = min(first, default=None), max(last, default=None)
-    given["duration_s"] = sum(i["duration_s"] for i in inputs)
+    filled = [f for group in groups if (f := [i for i in group if i["first_stamp_ns"] is not None])]
+    given["first_stamp_ns"] = min((group[0]["first_stamp_ns"] for group in filled), default=None)
+    given["last_stamp_ns"] = max((group[-1]["last_stamp_ns"] for group in filled), default=None)
+    if all("spans" in i for i in inputs):
+        given["spans"] = [span for group in groups for span in _spans(group)]
+        given["duration_s"] = duration(given["spans"])
+    else:  # of a version that did not keep them
+        given["duration_s"] = sum(i["duration_s"] for i in inputs)
     given["selection"] = {**given["selection"], "shard": "0/1"}
     merged["wall_s"] = sum(d["wall_s"] for d in documents)
     memory = [d["peak_memory_mb"] for d in documents]
     merged["peak_memory_mb"] = {k: max((m[k] for m in memory if m[k]), default=None) for k in ("process", "gpu")}
     return merged
+
+
+def _spans(shards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From the first to the last cloud of each input of one recording's shards."""
+    spans: dict[int, dict[str, Any]] = {}
+    for span in (span for shard in shards for span in shard["spans"]):
+        known = spans.setdefault(span["input"], dict(span))
+        known["last_ns"] = max(known["last_ns"], span["last_ns"])
+    return list(spans.values())
 
 
 def _join_tables(runs: Sequence[Path], folder: Path) -> None:
