@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from math import isfinite
 from typing import NoReturn
 
 
@@ -41,6 +42,13 @@ def factor(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive factor")
+    return value
+
+
+def bound(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no bound: nothing is past it")
     return value
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from srkd_ros.errors import DataError
-from srkd_ros.replay.arguments import ExamplesFirst, OneLine
+from srkd_ros.replay.arguments import ExamplesFirst, OneLine, bound
 from srkd_ros.replay.document import SCHEMA
 from srkd_ros.replay.table import percent, plain
 
@@ -36,23 +36,28 @@ def main(arguments: Sequence[str]) -> int:
     g.add_argument("after", type=Path, metavar="AFTER")
     g.add_argument("--model", metavar="NAME", help="of several models in a file: this one (the first)")
     g = p.add_argument_group("bounds (exit status 1 past them)")
-    g.add_argument("--max-miou-drop", type=float, metavar="X", help="percentage points of mIoU")
-    g.add_argument("--max-class-drop", type=float, metavar="X", help="percentage points of any class's IoU")
-    g.add_argument("--max-ece-increase", type=float, metavar="X", help="percentage points of calibration error")
-    g.add_argument("--max-latency-increase", type=float, metavar="X", help="percent of the p95 of the total latency")
+    g.add_argument("--max-miou-drop", type=bound, metavar="X", help="percentage points of mIoU")
+    g.add_argument("--max-class-drop", type=bound, metavar="X", help="percentage points of any class's IoU")
+    g.add_argument("--max-ece-increase", type=bound, metavar="X", help="percentage points of calibration error")
+    g.add_argument("--max-latency-increase", type=bound, metavar="X", help="percent of the p95 of the total latency")
     g = p.add_argument_group("other")
     g.add_argument("--json", action="store_true", help="print the differences as JSON instead of a table")
     g.add_argument("-h", "--help", action="help", help="this text")
     given = p.parse_args(arguments)
 
     before, after = load(given.before), load(given.after)
-    differences = compare(_model(before, given.model, given.before), _model(after, given.model, given.after))
+    differences = compare(
+        _model(before, given.model, given.before),
+        _model(after, given.model, given.after),
+        same_truth=_truth(before) == _truth(after),
+        same_teacher=_teacher(before) == _teacher(after),
+    )
     _check_bounds(differences, given)
-    broken = past_bounds(differences, given)
+    broken, notes = past_bounds(differences, given), input_changes(before, after)
     if given.json:
-        print(json.dumps({"differences": differences, "past_bounds": broken}, indent=2))
+        print(json.dumps({"differences": differences, "past_bounds": broken, "notes": notes}, indent=2))
     else:
-        _print(differences, broken, input_changes(before, after))
+        _print(differences, broken, notes)
     return 1 if broken else 0
 
 
@@ -81,19 +86,33 @@ def _model(document: dict[str, Any], name: str | None, path: Path) -> dict[str, 
     return found[0]
 
 
-def compare(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
-    """One entry for each number that both have: what, unit ("%", "ms", "1/s"), before, after."""
+def _truth(document: dict[str, Any]) -> str:
+    return document["truth"]["kind"]
+
+
+def _teacher(document: dict[str, Any]) -> str | None:
+    return (document["teacher"] or {}).get("sha256")
+
+
+def compare(
+    before: dict[str, Any], after: dict[str, Any], same_truth: bool = True, same_teacher: bool = True
+) -> list[dict[str, Any]]:
+    """One entry for each number that both models have: what, unit ("%", "ms", "1/s"), before, after.
+
+    Scores against a truth are `miou`, `iou/CLASS`, `accuracy`, `ece`, those against a teacher `agreement/miou` ...;
+    they are left out where the truths, or the teachers, are not the same.
+    """
     a, b = _numbers(before), _numbers(after)
-    return [{"what": k, "unit": a[k][1], "before": a[k][0], "after": b[k][0]} for k in a if k in b]
+    left_out = (() if same_truth else ("miou", "iou/", "accuracy", "ece")) + (() if same_teacher else ("agreement/",))
+    both = [k for k in a if k in b and not k.startswith(left_out)]
+    return [{"what": k, "unit": a[k][1], "before": a[k][0], "after": b[k][0]} for k in both]
 
 
 def _numbers(model: dict[str, Any]) -> dict[str, tuple[float, str]]:
-    scored = model if model["miou"] is not None else model["agreement"] or {}
     latency = {s: t["p95"] for s, t in model["latency_ms"].items() if s in ("total", "end_to_end")}
     numbers: dict[str, tuple[float | None, str]] = {
-        "miou": (scored.get("miou"), "%"),
-        **{f"iou/{name}": (c["iou"], "%") for name, c in (scored.get("per_class") or {}).items()},
-        "accuracy": (scored.get("accuracy"), "%"),
+        **_scores(model),
+        **{f"agreement/{name}": number for name, number in _scores(model["agreement"] or {}).items()},
         "ece": (model["ece"], "%"),
         "temporal_consistency": (model["temporal_consistency"]["share"], "%"),
         **{f"latency_p95/{stage}": (value, "ms") for stage, value in latency.items()},
@@ -102,26 +121,45 @@ def _numbers(model: dict[str, Any]) -> dict[str, tuple[float, str]]:
     return {k: (v, unit) for k, (v, unit) in numbers.items() if v is not None}
 
 
+def _scores(scored: dict[str, Any]) -> dict[str, tuple[float | None, str]]:
+    return {
+        "miou": (scored.get("miou"), "%"),
+        **{f"iou/{name}": (c["iou"], "%") for name, c in (scored.get("per_class") or {}).items()},
+        "accuracy": (scored.get("accuracy"), "%"),
+    }
+
+
+def _against(differences: list[dict[str, Any]]) -> str:
+    """What the bounds on mIoU and IoU are for: "" the truth, or "agreement/" where there is a teacher alone."""
+    return "" if any(d["what"] == "miou" for d in differences) else "agreement/"
+
+
 def _check_bounds(differences: list[dict[str, Any]], bounds: argparse.Namespace) -> None:
     """A bound on what one of the runs did not measure must not pass for kept."""
-    measured = tuple(d["what"] for d in differences)
-    for option, prefix in (("miou-drop", "miou"), ("class-drop", "iou/"), ("ece-increase", "ece")):
-        if getattr(bounds, f"max_{option.replace('-', '_')}") is not None and not any(
-            what.startswith(prefix) for what in measured
-        ):
-            raise DataError(f"--max-{option}: one of the runs has no {prefix.strip('/')}, it was made without --truth")
+    measured, against = tuple(d["what"] for d in differences), _against(differences)
+    for option, prefixes in (
+        ("miou-drop", ("miou", f"{against}miou")),
+        ("class-drop", ("iou/", f"{against}iou/")),
+        ("ece-increase", ("ece",)),
+    ):
+        given = getattr(bounds, f"max_{option.replace('-', '_')}") is not None
+        if given and not any(what.startswith(prefixes) for what in measured):
+            name = prefixes[0].strip("/")
+            raise DataError(f"--max-{option}: one of the runs has no {name} against the same --truth kind or --teacher")
     if bounds.max_latency_increase is not None and not any(what.startswith("latency") for what in measured):
         raise DataError("--max-latency-increase: the runs have no latency in common (offline and realtime differ)")
 
 
 def past_bounds(differences: list[dict[str, Any]], bounds: argparse.Namespace) -> list[str]:
     """A line for each bound that is exceeded."""
-    lines = []
+    lines, against = [], _against(differences)
+    of, iou = " against the teacher" if against else "", f"{against}iou/"
     for d in differences:
         change, what = d["after"] - d["before"], d["what"]
+        name = what.removeprefix(iou).replace("{", "{{").replace("}", "}}")
         checks = [
-            (what == "miou", bounds.max_miou_drop, -100 * change, "mIoU fell by {:.2f} points"),
-            (what[:4] == "iou/", bounds.max_class_drop, -100 * change, f"IoU of {what[4:]} fell by {{:.2f}} points"),
+            (what == f"{against}miou", bounds.max_miou_drop, -100 * change, f"mIoU{of} fell by {{:.2f}} points"),
+            (what.startswith(iou), bounds.max_class_drop, -100 * change, f"IoU of {name}{of} fell by {{:.2f}} points"),
             (what == "ece", bounds.max_ece_increase, 100 * change, "the calibration error rose by {:.2f} points"),
             (
                 what[:11] == "latency_p95",
@@ -143,6 +181,10 @@ def input_changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     a, b = before["input"], after["input"]
     keys = ("paths", "topic", "clouds", "points", "selection")
     lines = [f"input {k}: {a[k]} -> {b[k]}" for k in keys if a[k] != b[k]]
+    if _truth(before) != _truth(after):
+        lines.append(f"truth: {_truth(before)} -> {_truth(after)}: the scores against it do not compare, left out")
+    if _teacher(before) != _teacher(after):
+        lines.append("the teachers differ: agreements do not compare, left out")
     if before["host"] != after["host"]:
         lines.append("the machines differ: latencies do not compare")
     return lines
