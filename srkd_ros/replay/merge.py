@@ -67,6 +67,9 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
     documents = [run.document for group in groups for run in group]
     states = [results.Checkpoint(run).load()[0] for run in runs]
     merged = _inputs_together([[run.document["input"] for run in group] for group in groups], documents)
+    given = merged["input"]
+    if given["clouds"] and given["unreadable_clouds"] == given["clouds"]:
+        raise DataError(f"{runs[0]}: no cloud of any shard could be evaluated; first: {given['first_unreadable']}")
     folder = results.new_folder(output, "_merged")
     for i, model in enumerate(merged["models"]):
         evaluation = _evaluation(model)

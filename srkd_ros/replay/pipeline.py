@@ -18,6 +18,7 @@ from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.replay import rerun_view, results
 from srkd_ros.replay.document import describe
 from srkd_ros.replay.evaluation import CONSISTENCY_GAP
+from srkd_ros.replay.fields import check_fields
 from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
 from srkd_ros.replay.labeller import Labelled
 from srkd_ros.replay.models import Model, Options, load_models, load_teacher
@@ -56,6 +57,7 @@ def replay(options: Options, console: Console) -> Path:
         rerun_view.sdk()  # a missing package is better known before an hour's work than after it
     source = open_source(options.inputs, options.topic, options.selection)
     truth = find_truth(options.truth, source, options.truth_ids)
+    check_fields(options, source, truth)
     models = load_models(options, source)
     teacher = load_teacher(options, source)
     folder, state = begin(options, source, models, teacher)
@@ -67,6 +69,8 @@ def replay(options: Options, console: Console) -> Path:
     run.label(console)
     if not run.state.done and options.selection.shard == (0, 1):
         raise DataError(f"{options.inputs[0]}: no cloud is left by --start, --end and --every")
+    if run.state.unreadable == run.state.done and options.selection.shard == (0, 1):  # of shards, merge says it
+        raise DataError(f"{options.inputs[0]}: no cloud could be evaluated; first: {run.state.first_unreadable}")
     document = describe(run)
     results.write_json(folder / "metrics.json", document)
     run.write_report(document, console)

@@ -90,21 +90,21 @@ class TopicTruth:
 
     def __init__(self, source: Source, topic: str, field: str = LABEL_FIELD, ids: str = "class") -> None:
         self.source, self.ids = topic if field == LABEL_FIELD else f"{topic}:{field}", ids
-        self._bags, self._topic, self._field = source.inputs, topic, field
+        self._bags, self.topic, self.field = source.inputs, topic, field
         self._input = -1
         self._find: ByStamp | None = None
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
         if self._input != cloud.input:
             bag, self._input = self._bags[cloud.input], cloud.input
-            self._find = ByStamp(bag.storage, self._topic) if isinstance(bag, BagInput) else None
+            self._find = ByStamp(bag.storage, self.topic) if isinstance(bag, BagInput) else None
         record = self._find(cloud.stamp) if self._find else None
         if record is None:
             return None
-        labels = pointcloud2.read_field(decode(record), self._field)
+        labels = pointcloud2.read_field(decode(record), self.field)
         points = int(message.height) * int(message.width)
         if len(labels) != points:
-            raise DataError(f"{self._topic}: {len(labels)} labels for a cloud of {points} points: not its truth")
+            raise DataError(f"{self.topic}: {len(labels)} labels for a cloud of {points} points: not its truth")
         return labels
 
 
