@@ -87,6 +87,7 @@ def _replay(given: argparse.Namespace) -> int:
         realtime=given.realtime,
         rate=given.rate,
     )
+    results.check_target("--json", given.json)
     with terminated_as_interrupted():
         folder = replay(options, console)
     document = json.loads((folder / "metrics.json").read_text())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from srkd_ros.errors import DataError
@@ -203,9 +204,9 @@ def _print(differences: list[dict[str, Any]], broken: list[str], changes: list[s
             cells, delta = [plain(d["before"], 2), plain(d["after"], 2)], f"{change:+.2f}"
         worse = change < 0 if not d["what"].startswith(("ece", "latency")) else change > 0
         style = "" if float(delta) == 0 else "red" if worse else "green"
-        table.add_row(f"{d['what']} in {d['unit']}", *cells, f"[{style}]{delta}[/]" if style else delta)
+        table.add_row(escape(f"{d['what']} in {d['unit']}"), *cells, f"[{style}]{delta}[/]" if style else delta)
     console.print(table)
     for line in changes:
-        console.print(f"[yellow]note:[/] {line}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
     for line in broken:
-        console.print(f"[red]past the bound:[/] {line}", highlight=False, soft_wrap=True)
+        console.print(f"[red]past the bound:[/] {escape(line)}", highlight=False, soft_wrap=True)

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     g.add_argument("-h", "--help", action="help", help="this text")
     given = p.parse_args(arguments)
     console = Console(stderr=True) if given.json == "-" else Console()
+    results.check_target("--json", given.json)
     folder = merge(given.runs, given.output)
     document = load(folder)
     print_summary(document, folder, console)

@@ -54,6 +54,7 @@ def replay(options: Options, console: Console) -> Path:
     if options.realtime and (options.resume or options.selection.shard != (0, 1)):
         raise ConfigError("--realtime plays the whole selection in one go: leave out --shard and --resume")
     if options.rerun is not None:
+        results.check_target("--rerun", options.rerun)
         rerun_view.sdk()  # a missing package is better known before an hour's work than after it
     source = open_source(options.inputs, options.topic, options.selection)
     truth = find_truth(options.truth, source, options.truth_ids)

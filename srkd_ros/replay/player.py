@@ -11,6 +11,7 @@ gets the time at which it was recorded.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import struct
 import sys
@@ -23,6 +24,7 @@ from typing import IO, NoReturn
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -30,7 +32,7 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 
-from srkd_ros.errors import DataError, SrkdError
+from srkd_ros.errors import ConfigError, DataError, SrkdError
 from srkd_ros.replay.arguments import ExamplesFirst, OneLine, factor, positive, seconds
 from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, Selection, Source, open_source, typestore
 
@@ -130,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         with ExitStack() as stack:
             stack.callback(rclpy.try_shutdown)
-            log = stack.enter_context(given.log.open("w")) if given.log else None
-            player = Player(given.output_topic, given.clock, given.best_effort, log)
+            log = stack.enter_context(_open(given.log)) if given.log else None
+            player = _player(given, log)
             stack.callback(player.destroy_node)
             if not player.wait_for_subscriber(given.wait):
                 raise DataError(f"{given.output_topic}: nobody subscribed within {given.wait:g} s (see --wait)")
@@ -146,6 +148,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _open(log: Path) -> IO[str]:
+    try:
+        return log.open("w")
+    except OSError as error:
+        raise DataError(f"--log {log}: cannot be written ({error.strerror})") from error
+
+
+def _player(given: argparse.Namespace, log: IO[str] | None) -> Player:
+    try:
+        return Player(given.output_topic, given.clock, given.best_effort, log)
+    except (NameValidationException, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise ConfigError(f"--output-topic {given.output_topic!r}: {reason}") from error
 
 
 def _stop(number: int, frame: object) -> NoReturn:

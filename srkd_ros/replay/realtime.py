@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
 from srkd_ros.errors import MissingPackageError, SrkdError
@@ -78,7 +79,7 @@ def go_live(run: Run, console: Console) -> None:
         scale = model.segmenter.intensity_scale
         same = ("runtime", "device", "precision", "intensity_field")
         parameters = {name: getattr(options, name) for name in same}
-        with console.status(f"{model.name}: playing to the live node") as status:
+        with console.status(f"{escape(model.name)}: playing to the live node") as status:
             result = live_run(
                 options.inputs,
                 model.segmenter.path,
@@ -102,7 +103,7 @@ def go_live(run: Run, console: Console) -> None:
 
 
 def _show(status: Status, name: str, published: int, received: int) -> None:
-    status.update(f"{name}: {published} played, {received} came back")
+    status.update(f"{escape(name)}: {published} played, {received} came back")
 
 
 def live_run(

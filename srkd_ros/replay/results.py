@@ -59,12 +59,28 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def check_target(option: str, target: str | None) -> None:
+    """DataError if a file that an option names cannot be written: before the work, not after it."""
+    if not target or target == "-":
+        return
+    folder = Path(target).parent
+    if not folder.is_dir():
+        raise DataError(f"{option} {target}: there is no folder {folder}; make it first")
+    if Path(target).is_dir():
+        raise DataError(f"{option} {target}: is a folder; name a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{option} {target}: {folder} is not writable")
+
+
 def write_copy(document: Any, target: str | None) -> None:
     """The metrics for --json: a file, or standard output for "-"."""
     if target == "-":
         sys.stdout.write(to_json(document))
     elif target:
-        write_json(Path(target), document)
+        try:
+            write_json(Path(target), document)
+        except OSError as error:
+            raise DataError(f"--json {target}: cannot be written ({error.strerror})") from error
 
 
 def to_json(data: Any) -> str:

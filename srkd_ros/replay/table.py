@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -30,8 +31,8 @@ def print_summary(document: dict[str, Any], folder: Path, console: Console) -> N
         console.print(_classes(document))
     console.print(_overview(document))
     for line in warnings(document):
-        console.print(f"[yellow]note:[/] {line}", highlight=False, soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def _quality(model: dict[str, Any]) -> dict[str, Any] | None:
@@ -45,14 +46,14 @@ def _classes(document: dict[str, Any]) -> Table:
     table = Table(title=f"IoU in percent, against the {against}", title_justify="left")
     table.add_column("class")
     for model in models:
-        table.add_column(model["name"], justify="right")
+        table.add_column(escape(model["name"]), justify="right")
     table.add_column("points", justify="right")
     names = list(dict.fromkeys(n for m in models for n in m["classes"]))
     for name in names:
         cells = [((_quality(m) or {}).get("per_class") or {}).get(name) for m in models]
         points = next((c["points"] for c in cells if c), 0)
         if points:
-            table.add_row(name, *(percent(c and c["iou"]) for c in cells), f"{points:,}")
+            table.add_row(escape(name), *(percent(c and c["iou"]) for c in cells), f"{points:,}")
     table.add_section()
     table.add_row("mean", *(f"[bold]{percent((_quality(m) or {}).get('miou'))}[/]" for m in models), "")
     return table
@@ -62,9 +63,9 @@ def _overview(document: dict[str, Any]) -> Table:
     table = Table(title=count(document["input"]["clouds"], "cloud"), title_justify="left")
     table.add_column("")
     for model in document["models"]:
-        table.add_column(model["name"], justify="right")
+        table.add_column(escape(model["name"]), justify="right")
     for title, text in overview_rows(document):
-        table.add_row(title, *text)
+        table.add_row(title, *map(escape, text))
     return table
 
 
