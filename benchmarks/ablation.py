@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 SIZES: dict[str, dict[str, Any]] = {
     "cpu": {
         "data": {"sequences": 12, "scans": 16, "columns": 512},
-        "teacher": {"trainer.max_steps": 1200},
+        "teacher": {"trainer.max_steps": 2400},
         "student": {"trainer.max_steps": 300},
         "jobs": 2,
         "threads": 1,
