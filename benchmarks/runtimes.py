@@ -148,7 +148,9 @@ def open_all(preset: str, options: Options) -> Iterator[tuple[str, Runtime | Non
             if name != "torch" and graph is None:
                 from srkd_train.export import export_onnx
 
-                graph = export_onnx(student, student.with_suffix(".onnx"), precision)
+                graph = student.with_suffix(f".{precision}.onnx")
+                if not graph.exists():  # of the cloud before
+                    export_onnx(student, graph, precision)
             runtime = open_runtime(student if graph is None or name == "torch" else graph, name, options.device)
             yield f"{name} {precision}", runtime, ""
             if name == "torch" and bf16_available(options.device):
