@@ -86,7 +86,7 @@ class Checkpoints(Callback):
 
     def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._saved_at = trainer.global_step
-        if any_rank(not is_finite([*module.parameters(), *module.buffers()]), module.device):
+        if not _finite(module, module.device):
             module.print(f"warning: step {trainer.global_step}: weights are no numbers; {self.path} stays as it was")
             return
         trainer.save_checkpoint(self.path)
@@ -104,7 +104,7 @@ class BestStudent(Callback):
         assert isinstance(module, Supervised)
         if trainer.sanity_checking:
             return
-        better = module.miou > self.best and self._finite(module)
+        better = module.miou > self.best and _finite(module.best_weights, module.device)
         if better:
             self.best = module.miou
             self._write(trainer, module)
@@ -117,15 +117,9 @@ class BestStudent(Callback):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Supervised)
         if self.best == float("-inf"):
-            if not self._finite(module):
+            if not _finite(module.best_weights, module.device):
                 raise SrkdError("the weights are no numbers; nothing was written: lower optimizer.lr")
             self._write(trainer, module)
-
-    @staticmethod
-    def _finite(module: Supervised) -> bool:
-        return not any_rank(
-            not is_finite([*module.best_weights.parameters(), *module.best_weights.buffers()]), module.device
-        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -157,6 +151,11 @@ class BestStudent(Callback):
             student.save(self.path, state, manifest)
         except Exception as error:  # safetensors has its own type for a full disk
             raise DataError(f"{self.path}: not written ({error}); free some space, then --resume") from error
+
+
+def _finite(network: torch.nn.Module, device: torch.device) -> bool:
+    """Whether weights and statistics are numbers, on all ranks."""
+    return not any_rank(not is_finite([*network.parameters(), *network.buffers()]), device)
 
 
 def _state(trainer: pl.Trainer) -> dict[str, torch.Tensor]:

@@ -127,7 +127,6 @@ class CachedTeacher:
         self.widths = teacher.widths
         self.folder = Path(config.cache) / teacher.hash[:16]
         self.features = config.cache_features
-        self._precision = teacher.precision
         self.folder.mkdir(parents=True, exist_ok=True)
         self._writable = True
 
@@ -166,7 +165,7 @@ class CachedTeacher:
         return answer
 
     def _digest(self, scan: RawBatch) -> str:
-        digest = hashlib.sha256(self._precision.encode())
+        digest = hashlib.sha256(self.teacher.precision.encode())
         given = {"xyz": scan.xyz, "intensity": scan.intensity, **scan.extra}
         for name in sorted(given):
             if (values := given[name]) is not None:
