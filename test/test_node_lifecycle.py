@@ -1,18 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's life: transitions, models swapped while it runs, other publishers, signals, and what stops it at start."""
+"""The node's life: transitions, other publishers, signals, and what stops it at start."""
 
 import array
-import contextlib
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,159 +20,6 @@ def ros():
     rclpy.init()
     yield
     rclpy.try_shutdown()
-
-
-@pytest.fixture
-def model_dir(tmp_path, quick_student_file, student_file):
-    """Two good models and some that are not."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    shutil.copy(quick_student_file, folder / "first.safetensors")
-    shutil.copy(student_file, folder / "second.safetensors")
-    (folder / "torn.safetensors").write_bytes(quick_student_file.read_bytes()[:5000])
-    (folder / "made_elsewhere.engine").write_bytes(b"anything")
-    shutil.copy(student_file, tmp_path / "outside.safetensors")
-    return folder
-
-
-def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
-    model = model_dir / "first.safetensors"
-    process, peer = start(tmp_path / "log.txt", model, "-p", "autostart:=false", active=False)
-    try:
-        assert peer.state() == "unconfigured"
-        assert not peer.transition("activate")
-        assert peer.transition("configure")
-        assert peer.state() == "inactive"
-        assert peer.transition("activate")
-        assert peer.wait(peer.connected)
-        peer.answer(street())
-
-        assert peer.set("model", "second.safetensors") == (True, "")
-        assert peer.wait(lambda: "second.safetensors" in peer.statuses["model"][1], 3.0)
-        peer.answer(street())
-        for wrong, why in (
-            ("torn.safetensors", "torn.safetensors"),
-            ("missing.safetensors", "there are first.safetensors, second.safetensors"),
-            ("made_elsewhere.engine", "neither a .safetensors nor an .onnx"),
-            ("../outside.safetensors", "outside of model_dir"),
-            (str(model_dir.parent / "outside.safetensors"), "outside of model_dir"),
-        ):
-            taken, reason = peer.set("model", wrong)
-            assert not taken
-            assert why in reason
-            assert "\n" not in reason
-        assert not peer.set("model_dir", "/")[0]
-        peer.request_transition(1)  # configure, which an active node cannot: must not end the process
-        assert not peer.delete("filter_classes")[0]
-        assert not peer.set("device", "cuda")[0]
-        assert peer.wait(lambda: peer.statuses["model"][0] == b"\x01", 3.0)
-        assert "second.safetensors" in peer.statuses["model"][1]
-        peer.answer(street())
-
-        assert peer.transition("deactivate")
-        peer.segmented.clear()
-        peer.send(street())
-        assert not peer.wait(lambda: peer.segmented, 0.5)
-        assert peer.transition("activate")
-        assert peer.wait(peer.connected)
-        peer.answer(street())
-        assert peer.transition("deactivate")
-        assert peer.transition("cleanup")
-        assert peer.state() == "unconfigured"
-        assert peer.set("model", "first.safetensors")[0]
-        assert peer.transition("configure")
-        assert peer.transition("cleanup")
-    finally:
-        status, seconds = process.stop(signal.SIGTERM)
-        peer.close()
-    assert (status, "Traceback" in process.log) == (0, False), process.log
-    assert seconds < 1.0
-
-
-def test_diagnostics_say_why_there_is_no_model(tmp_path, model_dir):
-    missing = model_dir / "missing.safetensors"
-    process, peer = start(tmp_path / "log.txt", missing, "-p", "autostart:=false", active=False)
-
-    def told(level: bytes, *parts: str) -> bool:
-        return peer.wait(
-            lambda: peer.statuses["model"][0] == level and all(p in peer.statuses["model"][1] for p in parts), 3.0
-        )
-
-    try:
-        assert told(b"\x00", "no model loaded (unconfigured)")
-        assert not peer.transition("configure")
-        assert told(b"\x01", "no model loaded (unconfigured)", f"{missing}: no such model file"), peer.statuses
-        assert peer.set("model", "first.safetensors")[0]
-        assert told(b"\x00")
-        assert not peer.set("model", "typo.onnx")[0]
-        assert told(b"\x01", "no 'typo.onnx'"), peer.statuses
-        assert peer.transition("configure")
-        assert told(b"\x00", "first.safetensors"), peer.statuses
-        assert peer.transition("cleanup")
-        assert told(b"\x00", "no model loaded")
-    finally:
-        process.stop()
-        peer.close()
-
-
-def test_swap_loses_no_more_than_one_cloud(tmp_path, model_dir):
-    process, peer = start(tmp_path / "log.txt", model_dir / "first.safetensors")
-    try:
-        slow = max(0.1, 3 * min(_seconds(lambda: peer.answer(street())) for _ in range(5)))
-        peer.segmented.clear()
-        sent = 0
-        swap = threading.Thread(target=lambda: results.append(peer.set("model", "first.safetensors")))
-        results: list = []
-        for i in range(30):
-            if i == 5:
-                swap.start()
-            peer.send(street())
-            sent += 1
-            time.sleep(slow)
-        swap.join(30.0)
-        assert results == [(True, "")]
-        assert peer.wait(lambda: len(peer.segmented) >= sent - 1, 3.0), (len(peer.segmented), sent, process.log)
-    finally:
-        process.stop()
-        peer.close()
-
-
-def niceness(process: NodeProcess) -> dict[int, int]:
-    """Of every thread of a process."""
-    found = {}
-    for task in Path(f"/proc/{process.process.pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it has ended
-            found[int(task.name)] = int((task / "stat").read_text().rpartition(")")[2].split()[16])
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux's /proc")
-@pytest.mark.skipif(os.getpriority(os.PRIO_PROCESS, 0) == 19, reason="nothing can be nicer than this process")
-def test_no_thread_stays_nice_after_a_swap(tmp_path, quick_student_file):
-    pytest.importorskip("onnxruntime")
-    export = pytest.importorskip("srkd_train.export")
-    model = shutil.copy(quick_student_file, tmp_path / "first.safetensors")
-    export.run_export(model)
-    process, peer = start(tmp_path / "log.txt", model, "-p", "threads:=2")
-    try:
-        peer.answer(street())
-        (usual,) = set(niceness(process).values())
-        for name in ("first.onnx", "first.safetensors"):
-            before = niceness(process).keys()
-            assert peer.set("model", name) == (True, "")
-            peer.answer(street())
-            if name == "first.onnx":
-                assert len(niceness(process).keys() - before) > 1, "onnxruntime has started no pool"
-            assert peer.wait(lambda: set(niceness(process).values()) == {usual}, 5.0), niceness(process)
-    finally:
-        process.stop()
-        peer.close()
-
-
-def _seconds(function) -> float:
-    start_time = time.monotonic()
-    function()
-    return time.monotonic() - start_time
 
 
 def two_fields() -> PointCloud2:
@@ -321,8 +163,7 @@ def test_signal_while_it_loads(tmp_path, student_file):
 
 
 def test_two_nodes_in_one_process(tmp_path, quick_student_file):
-    (tmp_path / "pair.py").write_text(PAIR)
-    command = [sys.executable, str(tmp_path / "pair.py"), str(quick_student_file)]
+    command = [sys.executable, "-c", PAIR, str(quick_student_file)]  # finds the package where pytest found it
     log = open(tmp_path / "log.txt", "w+")  # noqa: SIM115
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
     front, rear = Peer("front_segmenter", "front"), Peer("rear_segmenter", "rear")
