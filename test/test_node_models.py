@@ -161,9 +161,10 @@ def test_no_thread_stays_nice_after_a_swap(tmp_path, quick_student_file):
             before = niceness(process).keys()
             assert peer.set("model", name) == (True, "")
             peer.answer(street())
-            if name == "first.onnx":
-                assert len(niceness(process).keys() - before) > 1, "onnxruntime has started no pool"
+            # The thread that loaded stays nice until it ends; what is new after it is onnxruntime's pool.
             assert peer.wait(lambda: set(niceness(process).values()) == {usual}, 5.0), niceness(process)
+            if name == "first.onnx":
+                assert niceness(process).keys() - before, "onnxruntime has started no pool"
     finally:
         process.stop()
         peer.close()
