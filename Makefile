@@ -32,7 +32,7 @@ bench-quick: $(READY)
 	$(BIN)/python -m benchmarks --quick
 
 # torch first and by version: other packages then leave it alone.
-$(READY): setup.py
+$(READY): setup.py $(wildcard srkd_ros/native/*.cpp srkd_ros/native/*.h)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q "$(TORCH)"

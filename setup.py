@@ -3,11 +3,13 @@
 
 """Package of both halves: an ament_python package for colcon, and an ordinary one for pip."""
 
+import hashlib
+import platform
 import re
 from glob import glob
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 NAME = "srkd_ros"
 VERSION = re.search(r'__version__ = "(.+?)"', Path("srkd_ros/__init__.py").read_text()).group(1)
@@ -50,6 +52,30 @@ def share(*folders: str) -> list:
     return [(f"share/{NAME}/{Path(path).parent}", [path]) for path in sorted(files)]
 
 
+def kernels() -> list:
+    """The C++ kernels (srkd_ros.native), once for each kind of processor. Without a compiler they are left out."""
+    folder = Path("srkd_ros/native")
+    sources, headers = sorted(folder.glob("*.cpp")), sorted(folder.glob("*.h"))
+    made_of = hashlib.sha256(b"".join(p.read_bytes() for p in sorted([*sources, *headers]))).hexdigest()[:16]
+    flags = ["-O3", "-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=fast", "-g0"]
+    avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+    kinds = {"avx512bf16": [*avx512, "-mavx512bf16"], "avx512": avx512, "avx2": ["-mavx2", "-mfma"]}
+    if platform.machine() not in ("x86_64", "AMD64"):
+        kinds = {"generic": []}
+    return [
+        Extension(
+            f"srkd_ros.native._{kind}",
+            [str(path) for path in sources],
+            define_macros=[("SRKD_SOURCES", f'"{made_of}"')],
+            depends=[str(path) for path in headers],
+            extra_compile_args=[*flags, *instructions],
+            language="c++",
+            optional=True,
+        )
+        for kind, instructions in kinds.items()
+    ]
+
+
 setup(
     name=NAME,
     version=VERSION,
@@ -73,6 +99,7 @@ setup(
         "torch>=2.4",
     ],
     extras_require=EXTRAS,
+    ext_modules=kernels(),
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -19,7 +19,7 @@ TRAINING = ("lightning", "jsonargparse", "tensorboard", "torchmetrics", "onnx", 
 def source(tmp_path_factory) -> Path:
     """A copy of the package's files, so that builds leave nothing in the working tree."""
     target = tmp_path_factory.mktemp("workspace") / "src" / "srkd_ros"
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "*.so")
     for folder in ("srkd_ros", "srkd_train", "launch", "config", "resource"):
         shutil.copytree(ROOT / folder, target / folder, ignore=ignored)
     for file in ("setup.py", "setup.cfg", "package.xml", "pyproject.toml"):
@@ -47,10 +47,12 @@ def test_pip_install_is_whole(source, tmp_path):
     check_share(prefix / "share" / "srkd_ros")
     assert {"segmenter_node", "srkd-replay", "srkd-train"} <= {p.name for p in (prefix / "bin").iterdir()}
     packages = next(prefix.glob("lib/python*/site-packages"))
-    code = "import srkd_ros.labels as l; print(l.__file__); print(l.available())"
+    code = "import srkd_ros.labels as l; print(l.__file__); print(l.available()); "
+    code += "import srkd_ros.native as n; k = n.load_kernels(); print(k and k.kind)"
     printed = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(packages)).splitlines()
     assert printed[0].startswith(str(packages))
     assert "semantickitti" in printed[1]
+    assert (printed[2] == "None") == (shutil.which("g++") is None)  # its kernels, where there is a compiler
 
 
 def test_colcon_build_is_whole(source):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from srkd_ros import native
 from srkd_ros.errors import ConfigError
 from srkd_ros.geometry.levels import Level
 from srkd_ros.geometry.patches import Patches
@@ -55,8 +56,7 @@ class PatchAttention(nn.Module):
         voxels, channels = x.shape
         patches, dim = level.patches[self.order], channels // self.heads
         if self.rope_base is None:
-            qkv = _to_patches(self.qkv(x), patches).unflatten(-1, (3, self.heads, dim))
-            q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [P, H, K, D]
+            q, k, v = self.qkv(x).split(channels, 1)
         else:
             if self.interleaved:
                 qkv = self.qkv(x)
@@ -64,14 +64,22 @@ class PatchAttention(nn.Module):
                 rows = rows_of_qkv(channels, self.heads, x.device)
                 qkv = F.linear(x, self.qkv.weight.index_select(0, rows), self.qkv.bias.index_select(0, rows))
             turned = rotate(qkv[:, : 2 * channels].view(voxels, -1, dim), level.rotary(dim, self.rope_base))
-            q, k = (
-                _to_patches(turned.view(voxels, -1), patches).unflatten(-1, (2, self.heads, dim)).permute(2, 0, 3, 1, 4)
-            )
-            v = _to_patches(qkv[:, 2 * channels :], patches).unflatten(-1, (self.heads, dim)).transpose(1, 2)
-        mask = None if patches.mask is None else patches.mask[:, None, None, :]
-        out = _attend(q, k, v, mask)
-        out = out.transpose(1, 2).reshape(-1, channels).index_select(0, patches.slot)  # [P K, C] -> [V, C]
+            q, k = turned.view(voxels, -1).split(channels, 1)
+            v = qkv[:, 2 * channels :]
+        kernels = native.kernels_for(q, k, v)
+        if kernels is not None and kernels.has_width(dim):
+            out = kernels.attention(q, k, v, self.heads, patches.table, patches.slot, patches.mask)
+        else:
+            out = patch_attention(q, k, v, self.heads, patches)
         return self.projection(out)
+
+
+def patch_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, patches: Patches) -> Tensor:
+    """Scaled dot-product attention among the voxels of each patch: queries, keys, values [V, C] to [V, C]."""
+    q, k, v = (_to_patches(t, patches).unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    mask = None if patches.mask is None else patches.mask[:, None, None, :]
+    out = _attend(q, k, v, mask).transpose(1, 2)
+    return out.reshape(-1, out.shape[2] * out.shape[3]).index_select(0, patches.slot)  # [P K, C] -> [V, C]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

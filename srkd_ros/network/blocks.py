@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from srkd_ros import native
 from srkd_ros.geometry.levels import Level
 from srkd_ros.network.attention import PatchAttention
 from srkd_ros.network.convolution import SubmanifoldConvolution
@@ -117,6 +118,8 @@ def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
 
     By the children table [Vp, 8] where the geometry has it (engines know no scatter with a reduction), else by scatter.
     """
+    if fine.parents is not None and (kernels := native.kernels_for(x)) is not None:
+        return kernels.max_pooling(x, fine.parents, len(coarse))
     if coarse.children is None:
         assert fine.parents is not None
         lowest = x.new_full((len(coarse), x.shape[1]), -torch.inf)

@@ -3,8 +3,9 @@
 
 """Submanifold sparse convolution (Graham and van der Maaten, 2017): the output has the sites of the input.
 
-Two forms of the same sum. Pair lists: per kernel offset one gather, one matrix product, one scatter-add; little memory
-and the fastest on CPUs. Neighbour table: one gather [V, K C] and one matrix product; the form that engines run.
+Forms of the same sum. Pair lists: per kernel offset one gather, one matrix product, one scatter-add; little memory, and
+torch's fastest on CPUs. Neighbour table: one gather [V, K C] and one matrix product, the form that engines run; or, in
+one pass, a kernel of srkd_ros.native.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from srkd_ros import native
 from srkd_ros.geometry.levels import Level
 from srkd_ros.geometry.neighbors import Pairs
 
@@ -49,7 +51,10 @@ class SubmanifoldConvolution(nn.Module):
                 return _accumulate(x, self.weight, pairs, self.bias)
             out = pair_convolution(x, self.weight, pairs)
         else:
-            out = table_convolution(x, self.weight, level.neighbors[self.kernel_size])
+            neighbors = level.neighbors[self.kernel_size]
+            if (kernels := native.kernels_for(x, self.weight)) is not None:
+                return kernels.convolution(x, self.weight, self.bias, neighbors)
+            out = table_convolution(x, self.weight, neighbors)
         return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:

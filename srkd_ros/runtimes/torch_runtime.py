@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from srkd_ros import student
+from srkd_ros import native, student
 from srkd_ros.errors import ConfigError, ModelError
 from srkd_ros.geometry import Geometry
 from srkd_ros.network import PointTransformer
@@ -48,9 +48,12 @@ class TorchRuntime:
         model, self.manifest = load_network(path)
         self.model = fold(model).to(device)
         (pack if device.type == "cpu" else narrow)(self.model, dtype)
-        tables = "neighbors" if device.type == "cuda" else "pairs"
+        kernels = native.load_kernels() if device.type == "cpu" else None
+        tables = "pairs" if device.type == "cpu" and (kernels is None or dtype != torch.float32) else "neighbors"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
         self.reason = f"student weights on {device.type}, {self.precision}"
+        if device.type == "cpu":
+            self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """See Runtime.logits."""

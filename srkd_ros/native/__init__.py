@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Kernels of our own for CPUs, in C++: what torch's operators do slowly for sparse voxels and narrow heads.
+
+They are built with the package where there is a compiler (setup.py), for several kinds of processor; without them torch
+does the same work. `SRKD_NATIVE=0` leaves them alone, another value names the kind to take.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+
+from srkd_ros.native.kernels import Kernels
+
+KINDS = ("avx512bf16", "avx512", "avx2", "generic")  # the best first
+FOLDER = Path(__file__).parent
+
+
+def sources_hash(folder: Path = FOLDER) -> str:
+    """Of the C++ files, so that kernels built from others are not taken; empty where there are none."""
+    files = sorted([*folder.glob("*.cpp"), *folder.glob("*.h")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else ""
+
+
+def kernels_for(*tensors: torch.Tensor) -> Kernels | None:
+    """The kernels, if they can take these tensors: float32 on the CPU, no gradient wanted, nothing traced."""
+    if torch.is_grad_enabled() or any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
+        return None
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return None
+    return load_kernels()
+
+
+@cache
+def load_kernels() -> Kernels | None:
+    """The kernels for this machine; None if they were not built, were built from other sources, or are not wanted."""
+    wanted = os.environ.get("SRKD_NATIVE", "")
+    region = _parallel_region()
+    for kind in KINDS if wanted in ("", "1") else (wanted,):
+        for suffix in EXTENSION_SUFFIXES:
+            file = FOLDER / f"_{kind}{suffix}"
+            if file.is_file() and (kernels := _open(file, kind, region)) is not None:
+                return kernels
+    return None
+
+
+def _open(file: Path, kind: str, region: ctypes.c_void_p | None) -> Kernels | None:
+    try:
+        library = ctypes.CDLL(str(file))
+        library.srkd_sources.restype = ctypes.c_char_p
+        made_of = library.srkd_sources().decode()
+    except (AttributeError, OSError):  # of another system, or not ours
+        return None
+    if made_of != (sources_hash() or made_of) or not library.srkd_supported():
+        return None
+    library.srkd_threads(region)
+    return Kernels(library, kind)
+
+
+def _parallel_region() -> ctypes.c_void_p | None:
+    """GOMP_parallel of the OpenMP library that torch uses; None where it is another one: one thread, then."""
+    try:
+        loaded = Path("/proc/self/maps").read_text().split()
+    except OSError:  # not Linux
+        return None
+    for path in loaded:
+        if "/libgomp" in path:
+            return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p)
+    return None

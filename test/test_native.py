@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The C++ kernels, every kind that this machine can run, against float64 sums written from the definitions."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srkd_ros import native
+from srkd_ros.geometry.patches import make_patches
+from srkd_ros.network.attention import patch_attention
+
+
+def built() -> list:
+    """Kernels of every kind that is built here and that this processor runs."""
+    found = {}
+    for kind in native.KINDS:
+        for file in native.FOLDER.glob(f"_{kind}.*"):
+            if (kernels := native._open(file, kind, native._parallel_region())) is not None:
+                found[kind] = kernels
+    return list(found.values())
+
+
+KERNELS = built()
+each_kind = pytest.mark.parametrize("kernels", KERNELS, ids=lambda kernels: kernels.kind)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_an_installation_with_a_compiler_has_kernels():
+    assert KERNELS, "pip install -e . builds them; run it again after a change of their sources"
+    assert native.load_kernels() is not None
+
+
+@each_kind
+@pytest.mark.parametrize("dim", [6, 8, 12, 16, 18, 24, 32])
+@pytest.mark.parametrize("counts", [[1], [5], [100], [64, 3, 130], [40, 0, 40], [257, 64]])
+def test_attention_is_that_of_float64(kernels, dim, counts):
+    torch.manual_seed(dim)
+    voxels, heads = sum(counts), 3
+    starts = torch.tensor(counts).cumsum(0) - torch.tensor(counts)
+    order = torch.cat([start + torch.randperm(n) for start, n in zip(starts.tolist(), counts, strict=True)])
+    patches = make_patches(order, counts, 64)
+    qkv = torch.randn(voxels, 3 * heads * dim) * 2
+    q, k, v = qkv.split(heads * dim, 1)  # rows with a stride
+    got = kernels.attention(q, k, v, heads, patches.table, patches.slot, patches.mask)
+    wanted = patch_attention(q.double(), k.double(), v.double(), heads, patches)
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@each_kind
+def test_attention_of_scores_far_apart(kernels):
+    """Scores of several hundred neither overflow nor lose the largest."""
+    torch.manual_seed(0)
+    patches = make_patches(torch.randperm(150), [150], 150)
+    q, k, v = (torch.randn(150, 16) * scale for scale in (40.0, 40.0, 1.0))
+    got = kernels.attention(q, k, v, 1, patches.table, patches.slot, None)
+    wanted = patch_attention(q.double(), k.double(), v.double(), 1, patches)
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-3, atol=1e-3)
+    assert kernels.attention(q * 0, k, v, 1, patches.table, patches.slot, None).allclose(v.mean(0), atol=1e-6)
+
+
+@each_kind
+def test_attention_keeps_what_is_not_a_number_in_its_patch(kernels):
+    patches = make_patches(torch.arange(128), [128], 64)
+    q, k, v = (torch.randn(128, 16) for _ in range(3))
+    v[3] = torch.nan
+    got = kernels.attention(q, k, v, 1, patches.table, patches.slot, None)
+    assert got[:64].isnan().all()
+    assert got[64:].isfinite().all()
+
+
+@each_kind
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_convolution_is_the_sum_over_neighbours(kernels, data):
+    voxels = data.draw(st.integers(1, 900))
+    offsets = data.draw(st.sampled_from([1, 27, 125]))
+    inside, outside = data.draw(st.integers(1, 50)), data.draw(st.integers(1, 90))
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    x = torch.randn(voxels, inside)
+    weight = torch.randn(offsets, inside, outside) / (offsets * inside) ** 0.5
+    bias = torch.randn(outside) if data.draw(st.booleans()) else None
+    neighbors = torch.randint(0, voxels, (voxels, offsets), dtype=torch.int32)
+    neighbors[torch.rand(voxels, offsets) < data.draw(st.sampled_from([0.0, 0.5, 1.0]))] = voxels  # missing
+    got = kernels.convolution(x, weight, bias, neighbors)
+    padded = torch.cat([x, x.new_zeros(1, inside)]).double()
+    wanted = torch.zeros(voxels, outside, dtype=torch.float64)
+    for k in range(offsets):
+        wanted += padded[neighbors[:, k].long()] @ weight[k].double()
+    if bias is not None:
+        wanted += bias.double()
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@each_kind
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_max_pooling_is_the_maximum_of_children(kernels, data):
+    children = torch.tensor(data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=300)))
+    channels = data.draw(st.integers(1, 40))
+    parents = torch.repeat_interleave(torch.arange(len(children)), children)
+    x = torch.randn(len(parents), channels)
+    x[torch.rand(len(parents)) < 0.01] = torch.nan
+    got = kernels.max_pooling(x, parents, len(children))
+    wanted = torch.full((len(children), channels), -torch.inf)
+    wanted.scatter_reduce_(0, parents[:, None].expand_as(x), x, "amax")
+    assert torch.equal(got.nan_to_num(nan=9.0), wanted.nan_to_num(nan=9.0))
+
+
+def test_kernels_are_left_alone_where_they_cannot_serve():
+    x = torch.randn(4, 16)
+    assert native.kernels_for(x) is None  # a gradient may be wanted
+    with torch.inference_mode():
+        assert native.kernels_for(x.double()) is None
+        assert native.kernels_for(x, x.to(torch.bfloat16)) is None
+        assert (native.kernels_for(x) is None) == (not KERNELS)
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("0", "None"), ("nothing", "None"), *((k.kind, k.kind) for k in KERNELS)])
+def test_the_environment_chooses_them(wanted, kind):
+    code = "import srkd_ros.native as n; k = n.load_kernels(); print(k and k.kind)"
+    printed = subprocess.run([sys.executable, "-c", code], env={"SRKD_NATIVE": wanted}, capture_output=True, text=True)
+    assert printed.stdout.strip() == kind, printed.stderr
+
+
+@pytest.mark.skipif(not KERNELS, reason="no kernels were built")
+def test_kernels_of_other_sources_are_not_taken(tmp_path, monkeypatch):
+    kind = KERNELS[0].kind
+    (file,) = native.FOLDER.glob(f"_{kind}.*")
+    assert native._open(file, kind, None) is not None
+    for source in native.FOLDER.glob("*.cpp"):
+        shutil.copy(source, tmp_path)
+    (tmp_path / "cpu.cpp").write_text("changed since\n")
+    changed = native.sources_hash(tmp_path)
+    monkeypatch.setattr(native, "sources_hash", lambda: changed)
+    assert native._open(file, kind, None) is None
+    (tmp_path / "other.so").write_text("no library\n")
+    assert native._open(tmp_path / "other.so", kind, None) is None
