@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from srkd_ros import native
 from srkd_ros.geometry.patches import make_patches
+from srkd_ros.native.kernels import paired
 from srkd_ros.network.attention import patch_attention
 
 
@@ -29,6 +30,9 @@ def built() -> list:
 
 KERNELS = built()
 each_kind = pytest.mark.parametrize("kernels", KERNELS, ids=lambda kernels: kernels.kind)
+narrow_kind = pytest.mark.parametrize(
+    "kernels", [k for k in KERNELS if torch.bfloat16 in k.dtypes], ids=lambda kernels: kernels.kind
+)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
@@ -51,6 +55,22 @@ def test_attention_is_that_of_float64(kernels, dim, counts):
     got = kernels.attention(q, k, v, heads, patches.table, patches.slot, patches.mask)
     wanted = patch_attention(q.double(), k.double(), v.double(), heads, patches)
     torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@narrow_kind
+@pytest.mark.parametrize("dim", [6, 8, 12, 16, 18, 24, 32])
+@pytest.mark.parametrize("counts", [[1], [5], [101], [64, 3, 130]])
+def test_narrow_attention_is_near_that_of_float64(kernels, dim, counts):
+    torch.manual_seed(dim)
+    voxels = sum(counts)
+    patches = make_patches(torch.arange(voxels), counts, 64)
+    q, k, v = torch.randn(voxels, 3 * dim * 2).split(dim * 2, 1)
+    got = kernels.attention(q, k, v, 2, patches.table, patches.slot, patches.mask, torch.bfloat16)
+    wanted = patch_attention(q.double(), k.double(), v.double(), 2, patches)
+    torch.testing.assert_close(got.double(), wanted, rtol=0.0, atol=0.03)
+    assert (got - wanted).abs().mean() < 0.004
+    constant = kernels.attention(q, k, v * 0 + 1.5, 2, patches.table, patches.slot, patches.mask, torch.bfloat16)
+    torch.testing.assert_close(constant, torch.full_like(v, 1.5), rtol=1e-6, atol=0)  # weights sum to exactly one
 
 
 @each_kind
@@ -86,9 +106,12 @@ def test_convolution_is_the_sum_over_neighbours(kernels, data):
     x = torch.randn(voxels, inside)
     weight = torch.randn(offsets, inside, outside) / (offsets * inside) ** 0.5
     bias = torch.randn(outside) if data.draw(st.booleans()) else None
+    narrow = torch.bfloat16 in kernels.dtypes and data.draw(st.booleans())
+    if narrow:  # what the kernel rounds
+        x, weight = x.to(torch.bfloat16).float(), weight.to(torch.bfloat16).float()
     neighbors = torch.randint(0, voxels, (voxels, offsets), dtype=torch.int32)
     neighbors[torch.rand(voxels, offsets) < data.draw(st.sampled_from([0.0, 0.5, 1.0]))] = voxels  # missing
-    got = kernels.convolution(x, weight, bias, neighbors)
+    got = kernels.convolution(x, paired(weight) if narrow else weight, bias, neighbors)
     padded = torch.cat([x, x.new_zeros(1, inside)]).double()
     wanted = torch.zeros(voxels, outside, dtype=torch.float64)
     for k in range(offsets):

@@ -6,6 +6,7 @@
 // A tile's output stays in the second-level cache while all kernel offsets add to it, and each offset's weights serve
 // all pairs of the tile. No temporary is written, and threads share nothing that they write to.
 
+#include "bfloat16.h"
 #include "parallel.h"
 #include "vector.h"
 
@@ -14,13 +15,27 @@ namespace {
 constexpr int TILE = 384;  // output rows
 constexpr int ROWS = WIDTH == 16 ? 8 : 4;  // pairs at once: as many sums as there are registers for
 
+// An element is a float, or a pair of bfloat16 numbers, of two input channels, in its place.
 struct Product {
     const float *weight;  // [in, out], of one offset
     int64_t in, out;
 };
 
-// Adds R rows of inputs times the columns [0, N * W) of the weight to R rows of outputs.
-template <int R, int N, int W>
+template <bool PAIRS, class V>
+inline V add(V sum, V weight, float x) {
+    if constexpr (PAIRS) return add_pairs(sum, weight, float_in_all_lanes<V>(x));
+    else return sum + weight * x;
+}
+
+template <bool PAIRS>
+inline float multiplied(float sum, float a, float b) {
+    if constexpr (!PAIRS) return sum + a * b;
+    const uint32_t high = 0xffff0000, x = bits_of(a), y = bits_of(b);
+    return sum + float_of(x << 16) * float_of(y << 16) + float_of(x & high) * float_of(y & high);
+}
+
+// Adds R rows of inputs times the columns [column, column + N * W) of the weight to R rows of outputs.
+template <bool PAIRS, int R, int N, int W>
 inline void add_rows(const float *const *x, float *const *y, const Product &product, int64_t column) {
     typename VectorOf<W>::Floats sum[R][N];
 #pragma GCC unroll 8
@@ -35,7 +50,7 @@ inline void add_rows(const float *const *x, float *const *y, const Product &prod
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) sum[r][n] += w[n] * x[r][i];
+            for (int n = 0; n < N; ++n) sum[r][n] = add<PAIRS>(sum[r][n], w[n], x[r][i]);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
@@ -43,41 +58,38 @@ inline void add_rows(const float *const *x, float *const *y, const Product &prod
         for (int n = 0; n < N; ++n) store<W>(y[r] + column + n * W, sum[r][n]);
 }
 
-template <int N, int W>
+template <bool PAIRS, int N, int W>
 void add_columns(const float *const *x, float *const *y, int count, const Product &product, int64_t column) {
     int i = 0;
-    for (; i + ROWS <= count; i += ROWS) add_rows<ROWS, N, W>(x + i, y + i, product, column);
-    if (i + 4 <= count) add_rows<4, N, W>(x + i, y + i, product, column), i += 4;
-    if (i + 2 <= count) add_rows<2, N, W>(x + i, y + i, product, column), i += 2;
-    if (i < count) add_rows<1, N, W>(x + i, y + i, product, column);
+    for (; i + ROWS <= count; i += ROWS) add_rows<PAIRS, ROWS, N, W>(x + i, y + i, product, column);
+    if (i + 4 <= count) add_rows<PAIRS, 4, N, W>(x + i, y + i, product, column), i += 4;
+    if (i + 2 <= count) add_rows<PAIRS, 2, N, W>(x + i, y + i, product, column), i += 2;
+    if (i < count) add_rows<PAIRS, 1, N, W>(x + i, y + i, product, column);
 }
 
 // y[i] += x[i] @ weight, for pairs of rows.
+template <bool PAIRS>
 void add_product(const float *const *x, float *const *y, int count, const Product &product) {
     int64_t column = 0;
     const auto left = [&] { return product.out - column; };
-    for (; left() >= 3 * WIDTH; column += 3 * WIDTH) add_columns<3, WIDTH>(x, y, count, product, column);
-    if (left() >= 2 * WIDTH) add_columns<2, WIDTH>(x, y, count, product, column), column += 2 * WIDTH;
+    for (; left() >= 3 * WIDTH; column += 3 * WIDTH) add_columns<PAIRS, 3, WIDTH>(x, y, count, product, column);
+    if (left() >= 2 * WIDTH) add_columns<PAIRS, 2, WIDTH>(x, y, count, product, column), column += 2 * WIDTH;
     if constexpr (WIDTH == 16)
-        if (left() >= 24) add_columns<3, 8>(x, y, count, product, column), column += 24;
-    if (left() >= WIDTH) add_columns<1, WIDTH>(x, y, count, product, column), column += WIDTH;
+        if (left() >= 24) add_columns<PAIRS, 3, 8>(x, y, count, product, column), column += 24;
+    if (left() >= WIDTH) add_columns<PAIRS, 1, WIDTH>(x, y, count, product, column), column += WIDTH;
     if constexpr (WIDTH == 16)
-        if (left() >= 8) add_columns<1, 8>(x, y, count, product, column), column += 8;
+        if (left() >= 8) add_columns<PAIRS, 1, 8>(x, y, count, product, column), column += 8;
     if constexpr (WIDTH >= 8)
-        if (left() >= 4) add_columns<1, 4>(x, y, count, product, column), column += 4;
+        if (left() >= 4) add_columns<PAIRS, 1, 4>(x, y, count, product, column), column += 4;
     for (; left() > 0; ++column)
         for (int i = 0; i < count; ++i)
-            for (int64_t c = 0; c < product.in; ++c) y[i][column] += x[i][c] * product.weight[c * product.out + column];
+            for (int64_t c = 0; c < product.in; ++c)
+                y[i][column] = multiplied<PAIRS>(y[i][column], x[i][c], product.weight[c * product.out + column]);
 }
 
-}  // namespace
-
-extern "C" {
-
-// x: float32 [V, in]; table: int32 [V, offsets], V where a neighbour is missing; weight: float32 [offsets, in, out];
-// bias: float32 [out] or null; y: float32 [V, out].
-void srkd_convolution(const float *x, const int32_t *table, const float *weight, const float *bias, int64_t voxels,
-                      int64_t offsets, int64_t in, int64_t out, float *y, int threads) {
+template <bool PAIRS>
+void convolve(const float *x, const int32_t *table, const float *weight, const float *bias, int64_t voxels,
+              int64_t offsets, int64_t in, int64_t out, float *y, int threads) {
     // Tiles are smaller where there are too few for all threads.
     int64_t tile = (voxels + 4 * threads - 1) / (4 * threads);
     tile = tile < 32 ? 32 : tile > TILE ? TILE : tile;
@@ -95,8 +107,21 @@ void srkd_convolution(const float *x, const int32_t *table, const float *weight,
                 to[count] = y + v * out;
                 count += neighbor < voxels;
             }
-            if (count) add_product(from, to, count, {weight + k * in * out, in, out});
+            if (count) add_product<PAIRS>(from, to, count, {weight + k * in * out, in, out});
         }
     });
+}
+
+}  // namespace
+
+extern "C" {
+
+// x: float32 [V, in]; table: int32 [V, offsets], V where a neighbour is missing; weight: float32 [offsets, in, out];
+// bias: float32 [out] or null; y: float32 [V, out]. With `pairs`, x is bfloat16 [V, in, 2], the weight bfloat16
+// [offsets, in, out, 2]: the last axis is that of two input channels.
+void srkd_convolution(const float *x, const int32_t *table, const float *weight, const float *bias, int64_t voxels,
+                      int64_t offsets, int64_t in, int64_t out, float *y, int pairs, int threads) {
+    (pairs && HAS_BFLOAT16 ? convolve<HAS_BFLOAT16> : convolve<false>)(x, table, weight, bias, voxels, offsets, in,
+                                                                      out, y, threads);
 }
 }

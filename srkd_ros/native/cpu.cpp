@@ -3,6 +3,7 @@
 
 // What every build of the kernels answers before its kernels are called.
 
+#include "bfloat16.h"
 #include "parallel.h"
 
 Region parallel_region = nullptr;
@@ -25,6 +26,9 @@ int srkd_supported() {
 #endif
     return 1;
 }
+
+// Whether convolution and attention take pairs of bfloat16 numbers.
+int srkd_has_bfloat16() { return HAS_BFLOAT16; }
 
 // Of the sources it was made from: see setup.py.
 const char *srkd_sources() { return SRKD_SOURCES; }

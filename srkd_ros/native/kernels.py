@@ -9,6 +9,7 @@ import ctypes
 from ctypes import c_int, c_int64, c_void_p
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,18 +19,28 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL, kind: str) -> None:
         self.kind = kind
         self._library = library
+        narrow = bool(library.srkd_has_bfloat16())
+        self.dtypes = (torch.float32, torch.bfloat16) if narrow else (torch.float32,)  # of the factors of products
 
     def has_width(self, dim: int) -> bool:
         """Whether attention has a kernel for heads of this width."""
         return bool(self._library.srkd_attention_has(dim))
 
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, heads: int, table: Tensor, slot: Tensor, mask: Tensor | None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        table: Tensor,
+        slot: Tensor,
+        mask: Tensor | None,
+        dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Scaled dot-product attention among the voxels of each patch.
 
         Queries, keys and values float32 [V, C], rows contiguous; table, slot, mask as in geometry.patches.Patches.
-        Returns float32 [V, C].
+        With `dtype` bfloat16, one of `dtypes`, factors are narrow; sums and softmax are not. Returns float32 [V, C].
         """
         voxels, channels = q.shape
         out = q.new_empty(voxels, channels)
@@ -41,19 +52,27 @@ class Kernels:
             *(c_int64(n) for n in (patches, size, heads)),
             c_int(channels // heads),
             _pointer(out),
+            c_int(dtype == torch.bfloat16),
             c_int(torch.get_num_threads()),
         )
         return out
 
     def convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None, neighbors: Tensor) -> Tensor:
-        """Submanifold convolution: x float32 [V, C_in], weight float32 [K, C_in, C_out], neighbours int32 [V, K]."""
-        offsets, inside, outside = weight.shape
-        x, weight, neighbors = x.contiguous(), weight.contiguous(), neighbors.contiguous()
+        """Submanifold convolution: x float32 [V, C_in] to float32 [V, C_out], neighbours int32 [V, K].
+
+        The weight is float32 [K, C_in, C_out], or bfloat16 from `paired`: then products are narrow and sums are not.
+        """
+        offsets, inside, outside = weight.shape[:3]
         out = x.new_empty(len(x), outside)
+        pairs = weight.dtype == torch.bfloat16
+        if pairs:
+            x = F.pad(x, (0, x.shape[1] % 2)).to(torch.bfloat16)
+        x, weight, neighbors = x.contiguous(), weight.contiguous(), neighbors.contiguous()
         self._library.srkd_convolution(
             *(_pointer(t) for t in (x, neighbors, weight, bias)),
             *(c_int64(n) for n in (len(x), offsets, inside, outside)),
             _pointer(out),
+            c_int(pairs),
             c_int(torch.get_num_threads()),
         )
         return out
@@ -70,6 +89,12 @@ class Kernels:
             c_int(torch.get_num_threads()),
         )
         return out
+
+
+def paired(weight: Tensor) -> Tensor:
+    """A convolution's weight [K, C_in, C_out] as bfloat16 [K, ceil(C_in / 2), C_out, 2], two input channels together."""
+    even = F.pad(weight, (0, 0, 0, weight.shape[1] % 2)).to(torch.bfloat16)
+    return even.unflatten(1, (-1, 2)).transpose(2, 3).contiguous()
 
 
 def _pointer(tensor: Tensor | None) -> c_void_p:

@@ -34,29 +34,56 @@ inline void store(float *to, typename VectorOf<W>::Floats value) {
     std::memcpy(to, &value, sizeof value);
 }
 
+template <class V>
+inline V float_in_all_lanes(float x) {
+    // Not x + 0: a float may hold other bits than a number's.
+    constexpr int W = sizeof(V) / 4;
+    int32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    typename VectorOf<W>::Ints all = typename VectorOf<W>::Ints{} + bits;
+    V value;
+    std::memcpy(&value, &all, sizeof value);
+    return value;
+}
+
 using Floats = VectorOf<WIDTH>::Floats;
 using Ints = VectorOf<WIDTH>::Ints;
 
 // The larger one of each lane; b where one of them is not a number.
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
-// 2 to the power of x for x <= 0, to 1.1e-7; below -126 it is the smallest normal number. Not-a-number stays.
+inline Ints bits(Floats x) {
+    Ints value;
+    std::memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+inline Floats floats(Ints x) {
+    Floats value;
+    std::memcpy(&value, &x, sizeof value);
+    return value;
+}
+
+// 2 to the power of x for x <= 0, to 1.1e-7, or, where half precision follows, to 1e-4; below -126 it is the smallest
+// normal number. Not-a-number stays.
+template <bool ROUGH = false>
 inline Floats power_of_two(Floats x) {
     const Floats round = Floats{} + 12582912.0f;  // 1.5 * 2^23: added, it leaves whole numbers in the last bits
     x = x < -126.0f ? Floats{} - 126.0f : x;
     const Floats shifted = x + round;
     const Floats f = x - (shifted - round);  // [-0.5, 0.5]
-    // Chebyshev interpolation of degree 6.
-    Floats p = f * 0.000154614449f + 0.0013400428f;
-    p = p * f + 0.00961805694f;
-    p = p * f + 0.0555032715f;
-    p = p * f + 0.240226507f;
-    p = p * f + 0.693147182f;
-    p = p * f + 1.0f;
-    Ints bits, whole;
-    std::memcpy(&bits, &p, sizeof bits);
-    std::memcpy(&whole, &shifted, sizeof whole);
-    bits += whole << 23;  // the exponent; what lies above the whole number's bits is shifted out
-    std::memcpy(&p, &bits, sizeof p);
-    return p;
+    Floats p;  // by Chebyshev interpolation
+    if constexpr (ROUGH) {
+        p = f * 0.0558382832f + 0.242639482f;
+        p = p * f + 0.693136752f;
+        p = p * f + 0.999924541f;
+    } else {
+        p = f * 0.000154614449f + 0.0013400428f;
+        p = p * f + 0.00961805694f;
+        p = p * f + 0.0555032715f;
+        p = p * f + 0.240226507f;
+        p = p * f + 0.693147182f;
+        p = p * f + 1.0f;
+    }
+    return floats(bits(p) + (bits(shifted) << 23));  // to the exponent; the whole number's other bits are shifted out
 }

@@ -46,6 +46,7 @@ class PatchAttention(nn.Module):
         super().__init__()
         self.heads, self.order, self.rope_base = heads, order, rope_base
         self.interleaved = False  # whether the rows of qkv already are in the order of rows_of_qkv
+        self.dtype = torch.float32  # of the factors of its products, where srkd_ros.native computes them
         self.qkv = nn.Linear(channels, 3 * channels)
         self.projection = nn.Linear(channels, channels)
         if rope_base is not None and channels % (6 * heads):
@@ -68,7 +69,7 @@ class PatchAttention(nn.Module):
             v = qkv[:, 2 * channels :]
         kernels = native.kernels_for(q, k, v)
         if kernels is not None and kernels.has_width(dim):
-            out = kernels.attention(q, k, v, self.heads, patches.table, patches.slot, patches.mask)
+            out = kernels.attention(q, k, v, self.heads, patches.table, patches.slot, patches.mask, self.dtype)
         else:
             out = patch_attention(q, k, v, self.heads, patches)
         return self.projection(out)

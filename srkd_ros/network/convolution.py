@@ -36,6 +36,7 @@ class SubmanifoldConvolution(nn.Module):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.weight = nn.Parameter(torch.empty(kernel_size**3, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.paired: Tensor | None = None  # the weight as native.kernels.paired has it, for inference in bfloat16
         # About seven of the 27 neighbours exist in LiDAR clouds, so a dense layer's fan-in would start too small.
         bound = math.sqrt(3.0 / (in_channels * kernel_size**3 / 3))
         nn.init.uniform_(self.weight, -bound, bound)
@@ -52,8 +53,10 @@ class SubmanifoldConvolution(nn.Module):
             out = pair_convolution(x, self.weight, pairs)
         else:
             neighbors = level.neighbors[self.kernel_size]
-            if (kernels := native.kernels_for(x, self.weight)) is not None:
-                return kernels.convolution(x, self.weight, self.bias, neighbors)
+            ours = self.paired is not None or self.weight.dtype == torch.float32
+            if ours and (kernels := native.kernels_for(x)) is not None:
+                weight = self.weight if self.paired is None else self.paired
+                return kernels.convolution(x, weight, self.bias, neighbors)
             out = table_convolution(x, self.weight, neighbors)
         return out if self.bias is None else out + self.bias
 

@@ -4,8 +4,9 @@
 """Packing: linear maps with weights laid out ahead for oneDNN's kernels, and GELU in the same pass. CPUs, inference.
 
 The operators are those that torch's own compiler emits for CPUs. Where they are missing or do not agree with torch's
-linear map, layers stay as they are. In bfloat16 matrix products alone are narrow: sums over neighbours, residuals,
-norms and attention stay float32, as do the stem, which reads coordinates, and the head.
+linear map, layers stay as they are. In bfloat16 the factors of products alone are narrow, those of attention where
+srkd_ros.native computes it: sums, softmax, residuals and norms stay float32, as do the stem, which reads coordinates,
+and the head.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srkd_ros.network.attention import interleave
+from srkd_ros import native
+from srkd_ros.native.kernels import paired
+from srkd_ros.network.attention import PatchAttention, interleave
 from srkd_ros.network.convolution import SubmanifoldConvolution
 from srkd_ros.network.narrowing import EXACT
 
@@ -53,6 +56,8 @@ def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     interleave(model)
     if not available(dtype):
         return model
+    kernels = native.load_kernels()
+    ours = kernels is not None and dtype in kernels.dtypes
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential):
             _pack_sequence(module, dtype)
@@ -60,8 +65,12 @@ def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
             own = torch.float32 if name in EXACT else dtype
             if isinstance(child, nn.Linear):
                 setattr(module, name, PackedLinear(child, dtype=own))
+            elif isinstance(child, SubmanifoldConvolution) and own == torch.bfloat16 and ours:
+                child.paired = paired(child.weight)
             elif isinstance(child, SubmanifoldConvolution):
                 child.weight = nn.Parameter(child.weight.to(own), requires_grad=False)
+            elif isinstance(child, PatchAttention) and ours:
+                child.dtype = dtype
     return model
 
 
