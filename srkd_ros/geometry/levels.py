@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srkd_ros.geometry.curves import MAX_DEPTH, encode
-from srkd_ros.geometry.neighbors import Pairs, neighbors_by_descent, neighbors_by_search, pairs_from_half
+from srkd_ros.geometry.neighbors import Pairs, neighbors_by_descent, neighbors_by_search, octant, pairs_from_half
 from srkd_ros.geometry.patches import Patches, make_patches
 from srkd_ros.geometry.rotary import rotary_table
 from srkd_ros.geometry.voxels import Voxels
@@ -100,7 +100,7 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         heads = _positions(changes[row], index_next, sum(counts[shift]))
         coarse = Level(voxels.grid.index_select(0, heads) >> shift, voxels.batch.index_select(0, heads), counts[shift])
         coarse.children = torch.full((len(coarse) + 1, 8), len(fine), dtype=torch.int32, device=heads.device)
-        places = fine.parents * 8 + _octant(fine.grid)
+        places = fine.parents * 8 + octant(fine.grid)
         own = torch.arange(len(fine), dtype=torch.int32, device=heads.device)
         coarse.children.view(-1).scatter_(0, places, own)
         levels.append(coarse)
@@ -163,7 +163,7 @@ def _descend(levels: list[Level], number: int, size: int, half: bool = False) ->
     assert level.parents is not None
     assert above.children is not None
     above_neighbors = above.neighbors[3]
-    return neighbors_by_descent(above_neighbors, level.parents.int(), _octant(level.grid), above.children, size, half)
+    return neighbors_by_descent(above_neighbors, level.parents, level.grid, above.children, size, half)
 
 
 def _positions(mask: Tensor, rank: Tensor, size: int) -> Tensor:
@@ -171,10 +171,6 @@ def _positions(mask: Tensor, rank: Tensor, size: int) -> Tensor:
     positions = rank.new_empty(size + 1)  # the last place takes what is not set
     positions.scatter_(0, torch.where(mask, rank, size), torch.arange(len(mask), device=mask.device))
     return positions[:size]
-
-
-def _octant(grid: Tensor) -> Tensor:
-    return ((grid[:, 0] & 1) << 2) | ((grid[:, 1] & 1) << 1) | (grid[:, 2] & 1)
 
 
 def _rebase(code: Tensor, batch: Tensor, shift: int) -> Tensor:

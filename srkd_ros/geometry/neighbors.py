@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from srkd_ros import native
 from srkd_ros.geometry.curves import MAX_DEPTH, z_order
 
 
@@ -59,19 +60,29 @@ def _search(wanted: Tensor, inside: Tensor, batch: Tensor, code: Tensor) -> Tens
 
 
 def neighbors_by_descent(
-    parent_neighbors: Tensor, parents: Tensor, octants: Tensor, children: Tensor, kernel_size: int, half: bool = False
+    parent_neighbors: Tensor, parents: Tensor, grid: Tensor, children: Tensor, kernel_size: int, half: bool = False
 ) -> Tensor:
     """Neighbour table int32 [V, K] from the coarser level's 3x3x3 table [Vp, 27] and children table [Vp + 1, 8].
 
+    `parents` int64 [V] and `grid` int64 [V, 3] are those of the voxels; all tables are int32.
+
     A voxel's neighbour lies in its parent or one of the parent's 26 neighbours; which of them, and which child there,
     is fixed by the voxel's octant and the offset. Missing neighbours are V. With `half`, only the K // 2 offsets before
-    the centre, [V, K // 2]. All tables are int32: the work is reading and writing them.
+    the centre, [V, K // 2].
     """
     direction, child = _descent_tables(kernel_size, half, parents.device)
-    coarse = direction.index_select(0, octants).add_((parents * 27)[:, None])
+    if parents.device.type == "cpu" and (kernels := native.load_kernels()) is not None:
+        return kernels.neighbors(parent_neighbors, parents, grid, children, direction, child)
+    octants = octant(grid)
+    coarse = direction.index_select(0, octants).add_((parents.int() * 27)[:, None])
     fine = (parent_neighbors * 8).view(-1).index_select(0, coarse.view(-1))
     fine.add_(child.index_select(0, octants).view(-1))
     return children.view(-1).index_select(0, fine).view(coarse.shape)
+
+
+def octant(grid: Tensor) -> Tensor:
+    """Which of its parent's eight children a voxel is: int64 [V] of cells int64 [V, 3], x the highest bit."""
+    return ((grid[:, 0] & 1) << 2) | ((grid[:, 1] & 1) << 1) | (grid[:, 2] & 1)
 
 
 def pairs_from_half(half: Tensor) -> Pairs:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from srkd_ros import native
 from srkd_ros.geometry.curves import MAX_DEPTH, z_order
 
 
@@ -32,6 +33,11 @@ def voxelize(xyz: Tensor, voxel_size: float, batch: Tensor | None = None, clouds
     Cells are counted from each cloud's lowest corner after flooring to the global grid, as Pointcept's GridSample does.
     Points more than 2**16 cells from that corner fall into the outermost cell.
     """
+    kernels = native.load_kernels() if xyz.device.type == "cpu" and batch is None else None
+    if kernels is not None:
+        sorted_codes, order = torch.sort(kernels.voxel_codes(xyz, voxel_size), stable=True)
+        code, grid, first_point, points, point_to_voxel = kernels.voxel_runs(sorted_codes, order)
+        return Voxels(grid, torch.zeros_like(code), code, point_to_voxel, first_point, points, clouds)
     cell = torch.floor(xyz.double() / voxel_size).long()  # double: the cell of a point must not depend on rounding
     if batch is None:
         lowest = cell.amin(0) if len(cell) else cell.new_zeros(3)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int, c_int64, c_void_p
+from ctypes import c_double, c_int, c_int64, c_void_p
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +88,38 @@ class Kernels:
             _pointer(out),
             c_int(torch.get_num_threads()),
         )
+        return out
+
+    def voxel_codes(self, xyz: Tensor, voxel_size: float) -> Tensor:
+        """Z-order codes int64 [N] of the cells of points float32 [N, 3], counted from the lowest cell of all."""
+        xyz = xyz.contiguous()
+        codes = torch.empty(len(xyz), dtype=torch.int64)
+        size, threads = c_double(voxel_size), c_int(torch.get_num_threads())
+        self._library.srkd_voxel_codes(_pointer(xyz), c_int64(len(xyz)), size, _pointer(codes), threads)
+        return codes
+
+    def voxel_runs(self, codes: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Runs of equal codes int64 [N], ascending, of points `order` int64 [N].
+
+        Returns of each of V runs its code [V], cell [V, 3], first point [V] and length [V], and each point's run [N].
+        """
+        length = len(codes)
+        lists = [torch.empty(length, *shape, dtype=torch.int64) for shape in ((), (3,), (), (), ())]
+        pointers = [_pointer(t) for t in (codes, order)], [_pointer(t) for t in lists]
+        self._library.srkd_voxel_runs.restype = c_int64
+        runs = self._library.srkd_voxel_runs(*pointers[0], c_int64(length), *pointers[1])
+        code, grid, first, count = (t[:runs].clone() for t in lists[:4])  # the rest is not kept
+        return code, grid, first, count, lists[4]
+
+    def neighbors(
+        self, parent_neighbors: Tensor, parents: Tensor, grid: Tensor, children: Tensor, direction: Tensor, child: Tensor
+    ) -> Tensor:
+        """See geometry.neighbors.neighbors_by_descent: int32 [V, K]. `parents` and `grid` are int64, the rest int32."""
+        given = [t.contiguous() for t in (parent_neighbors, parents, grid, children, direction, child)]
+        out = torch.empty(len(parents), direction.shape[1], dtype=torch.int32)
+        sizes = (c_int64(n) for n in out.shape)
+        threads = c_int(torch.get_num_threads())
+        self._library.srkd_neighbors(*(_pointer(t) for t in given), *sizes, _pointer(out), threads)
         return out
 
 
