@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from srkd_ros import native
 from srkd_ros.errors import CloudError
 from srkd_ros.pointcloud2_layout import Layout, parse
 
@@ -90,18 +91,23 @@ def write(
     layout = parse(msg)
     if labels.shape != (layout.points,) or confidence.shape != (layout.points,):
         raise ValueError(f"{labels.shape} labels, {confidence.shape} confidences for {layout.points} points")
-    dense = True
-    if layout.points:
-        xyz = _xyz(layout)
-        dense = all(bool(np.isfinite(column).all()) for column in xyz.T)  # by column: rows of three are slow to walk
-    if keep_input_fields and layout.points:
+    xyz = _xyz(layout) if layout.points else np.empty((0, 3), np.float32)
+    colours = _packed(palette)
+    keep_input_fields = keep_input_fields and layout.points > 0
+    if keep_input_fields:
         taken = [f for f in msg.fields if f.name not in ("rgb", "label", "confidence", *layout.wrong)]
         start, order = -(-layout.point_step // 4) * 4, ">" if msg.is_bigendian else "<"
     else:
         taken, start, order = [_field(msg, name, 4 * i, _F4) for i, name in enumerate("xyz")], 12, _NATIVE
     step = start + 12
     data, raw = _allocate(msg, layout.points * step)
-    if layout.points:
+    kernels = native.load_kernels()
+    if not layout.points:
+        dense = True
+    elif kernels is not None and not keep_input_fields and xyz.strides[1] == 4:
+        dense = kernels.write_points(xyz, labels, confidence, colours, raw)
+    else:
+        dense = all(bool(np.isfinite(column).all()) for column in xyz.T)  # by column: rows of three are slow to walk
         if keep_input_fields:
             into = np.ndarray((layout.points,), f"V{layout.point_step}", raw, 0, (step,))
             into[:] = layout.whole_points()
@@ -109,7 +115,7 @@ def write(
             for i, column in enumerate(xyz.T):
                 np.ndarray((layout.points,), np.float32, raw, 4 * i, (step,))[:] = column
         words = np.ndarray((layout.points, 3), order + "u4", raw, start, (step, 4))
-        words[:, 0] = np.take(_packed(palette), labels)
+        words[:, 0] = np.take(colours, labels)
         words[:, 1] = labels
         np.ndarray((layout.points,), order + "f4", raw, start + 8, (step,))[:] = confidence
     added = [("rgb", _F4), ("label", _U4), ("confidence", _F4)]

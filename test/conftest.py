@@ -5,6 +5,7 @@
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded scans at {folder} (set SRKD_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module", params=["kernels", "torch"])
+def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Once with the C++ kernels, once without: what torch computes in their place is what GPUs and others run."""
+    from srkd_ros import native
+
+    if request.param == "kernels" and native.load_kernels() is None:
+        pytest.skip("no C++ kernels were built")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(native, "load_kernels", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from srkd_ros.geometry.neighbors import offsets
 from srkd_ros.geometry.patches import make_patches
 from srkd_ros.network.config import CURVE_ORDERS
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 def random_grid(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, size, (count, 3)))

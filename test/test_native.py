@@ -6,13 +6,16 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srkd_ros import native
+from srkd_ros.geometry import voxelize, voxels_from_grid
 from srkd_ros.geometry.patches import make_patches
 from srkd_ros.native.kernels import paired
 from srkd_ros.network.attention import patch_attention
@@ -39,6 +42,14 @@ narrow_kind = pytest.mark.parametrize(
 def test_an_installation_with_a_compiler_has_kernels():
     assert KERNELS, "pip install -e . builds them; run it again after a change of their sources"
     assert native.load_kernels() is not None
+
+
+@pytest.fixture(autouse=True, params=[1, 3], scope="module")
+def threads(request) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @each_kind
@@ -134,6 +145,71 @@ def test_max_pooling_is_the_maximum_of_children(kernels, data):
     wanted = torch.full((len(children), channels), -torch.inf)
     wanted.scatter_reduce_(0, parents[:, None].expand_as(x), x, "amax")
     assert torch.equal(got.nan_to_num(nan=9.0), wanted.nan_to_num(nan=9.0))
+
+
+@each_kind
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_voxels_are_those_of_torch(kernels, data):
+    count = data.draw(st.integers(1, 20_000))
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    reach = data.draw(st.sampled_from([0.0, 3.0, 50.0, 700.0]))
+    xyz = (torch.rand(count, 3) - 0.5) * reach
+    size = data.draw(st.sampled_from([0.05, 0.2, 1.0]))
+    cell = torch.floor(xyz.double() / size).long()
+    wanted = voxels_from_grid(cell - cell.amin(0))
+    code, grid, first_point, points, point_to_voxel = kernels.voxelize(xyz, size)
+    assert torch.equal(code, wanted.code)
+    assert torch.equal(grid, wanted.grid)
+    assert torch.equal(first_point, wanted.first_point)
+    assert torch.equal(points, wanted.points)
+    assert torch.equal(point_to_voxel, wanted.point_to_voxel)
+    values = torch.randn(count, data.draw(st.integers(1, 6)))
+    total = torch.zeros(len(code), values.shape[1], dtype=torch.float64).index_add_(0, point_to_voxel, values.double())
+    mean = kernels.voxel_mean(values, point_to_voxel, points)
+    torch.testing.assert_close(mean.double(), total / points[:, None], rtol=1e-5, atol=1e-5)
+
+
+@each_kind
+def test_cells_beyond_the_codes_are_the_outermost(kernels):
+    xyz = torch.tensor([[0.0, 0.0, 0.0], [1e9, 0.0, 0.0], [65535.5, 1.0, 0.0], [3e38, -0.5, 0.0]])
+    code, grid, *_ = kernels.voxelize(xyz, 1.0)
+    assert grid.tolist() == [[0, 1, 0], [65535, 0, 0], [65535, 1, 0], [65535, 2, 0]]
+    assert torch.equal(code, code.sort().values)
+    assert all(len(t) == 0 for t in kernels.voxelize(xyz[:0], 1.0))
+
+
+@each_kind
+def test_codes_that_leave_no_room_for_the_point_are_declined(kernels):
+    xyz = torch.rand(70_000, 3) * 65535.0  # 48 bits of code and 17 of number
+    assert kernels.voxelize(xyz, 1.0) is None
+    assert kernels.voxelize(xyz[:65_000], 1.0) is not None
+    assert len(voxelize(xyz, 1.0).code) > 0
+
+
+@each_kind
+@pytest.mark.parametrize("step", [12, 16, 22, 48])
+def test_points_are_written_as_declared(kernels, step):
+    generator = np.random.default_rng(0)
+    raw = generator.integers(0, 256, 9000 * step, dtype=np.uint8)
+    xyz = np.ndarray((9000, 3), np.float32, raw, 0, (step, 4))
+    labels = generator.integers(0, 256, 9000, dtype=np.uint8)
+    confidence = generator.random(9000, np.float32)
+    colours = generator.integers(0, 1 << 24, 256, dtype=np.uint32)
+    out = np.zeros(9000 * 24, np.uint8)
+    assert kernels.write_points(xyz, labels, confidence, colours, out) == bool(np.isfinite(xyz).all())
+    fields = ["<u4", "<u4", "<u4", "<u4", "<u4", "<f4"]
+    points = out.view([(name, kind) for name, kind in zip("xyzrlc", fields, strict=True)])
+    for i, name in enumerate("xyz"):
+        assert np.array_equal(points[name], xyz[:, i].copy().view(np.uint32))
+    assert np.array_equal(points["r"], colours[labels])
+    assert np.array_equal(points["l"], labels)
+    assert np.array_equal(points["c"], confidence)
+    finite = np.zeros((100, 3), np.float32)
+    assert kernels.write_points(finite, labels[:100], confidence[:100], colours, out)
+    for wrong in (np.nan, np.inf, -np.inf):
+        finite[57, 1] = wrong
+        assert not kernels.write_points(finite, labels[:100], confidence[:100], colours, out)
 
 
 def test_kernels_are_left_alone_where_they_cannot_serve():

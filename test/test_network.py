@@ -16,6 +16,8 @@ from srkd_ros.network.attention import _attend, interleaved, rotate
 from srkd_ros.network.blocks import max_over_children
 from srkd_ros.network.convolution import SubmanifoldConvolution, pair_convolution
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 SMALL = dataclasses.replace(
     PRESETS["nano"],
     num_classes=5,

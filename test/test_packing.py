@@ -17,6 +17,8 @@ from srkd_ros.network.folding import fold
 from srkd_ros.network.narrowing import narrow
 from srkd_ros.network.packing import PackedLinear, pack
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 NETWORKS = pytest.mark.parametrize(
     "config",
     [shallow("nano"), shallow("litept-s"), PTV3_LIKE, SONATA_LIKE],
@@ -53,12 +55,13 @@ def test_packed_networks_agree(config):
 
 @needs_bf16
 @NETWORKS
-def test_bfloat16_rounds_products_alone(config):
+@pytest.mark.parametrize("tables", ["pairs", "neighbors"])
+def test_bfloat16_rounds_products_alone(config, tables):
     """Off by what eight bits in products explain, and not by nothing: the narrow kernels did run."""
     plain = fold(trained(config))
     packed = pack(copy.deepcopy(plain), torch.bfloat16)
     voxels = voxelize(torch.from_numpy(scene()[0]), 0.3)
-    geometry = build_geometry(voxels, trained(config).geometry_spec)
+    geometry = build_geometry(voxels, dataclasses.replace(trained(config).geometry_spec, tables=tables))
     x = torch.randn(len(voxels.code), config.in_channels, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         exact, rounded = plain(x, geometry), packed(x, geometry)

@@ -21,6 +21,8 @@ from srkd_ros.network import PRESETS, PointTransformer, PointTransformerConfig
 from srkd_train.checkpoint_names import original_names, original_shape
 from srkd_train.checkpoints import network_from
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 TOLERANCE = 1e-4  # max |ours - theirs| / max |theirs|; seen are 1e-7 to 1e-5, as rounding grows through sharp attention
 
 PTV3_TINY = dataclasses.replace(

@@ -14,6 +14,8 @@ from rosbags.typesys import Stores, get_typestore
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 STORE = get_typestore(Stores.ROS2_JAZZY)
 CLOUD = "sensor_msgs/msg/PointCloud2"
 PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 CODES = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 8: "d"}
 PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
 

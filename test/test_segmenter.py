@@ -11,6 +11,8 @@ from srkd_ros.errors import CloudError, ConfigError, ModelError
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.segmenter import STAGES
 
+pytestmark = pytest.mark.usefixtures("either_way")
+
 
 @pytest.fixture(scope="module")
 def segmenter(student_file):

@@ -34,9 +34,8 @@ def voxelize(xyz: Tensor, voxel_size: float, batch: Tensor | None = None, clouds
     Points more than 2**16 cells from that corner fall into the outermost cell.
     """
     kernels = native.load_kernels() if xyz.device.type == "cpu" and batch is None else None
-    if kernels is not None:
-        sorted_codes, order = torch.sort(kernels.voxel_codes(xyz, voxel_size), stable=True)
-        code, grid, first_point, points, point_to_voxel = kernels.voxel_runs(sorted_codes, order)
+    if kernels is not None and (made := kernels.voxelize(xyz, voxel_size)) is not None:
+        code, grid, first_point, points, point_to_voxel = made
         return Voxels(grid, torch.zeros_like(code), code, point_to_voxel, first_point, points, clouds)
     cell = torch.floor(xyz.double() / voxel_size).long()  # double: the cell of a point must not depend on rounding
     if batch is None:
@@ -74,6 +73,8 @@ def voxels_from_grid(cell: Tensor, batch: Tensor | None = None, clouds: int = 1)
 
 def voxel_mean(values: Tensor, voxels: Voxels) -> Tensor:
     """Mean of point values [N, C] in each voxel: [V, C]."""
+    if (kernels := native.kernels_for(values)) is not None:
+        return kernels.voxel_mean(values, voxels.point_to_voxel, voxels.points)
     total = values.new_zeros(len(voxels.code), values.shape[1])
     total.index_add_(0, voxels.point_to_voxel, values)
     return total / voxels.points.to(values.dtype)[:, None]

@@ -33,56 +33,107 @@ inline int64_t gathered(uint64_t x) {
     return int64_t((x | x >> 32) & 0xffff);
 }
 
+int bits(uint64_t x) { return x ? 64 - __builtin_clzll(x) : 0; }
+
+// Radix sort of keys by `count` bits from bit `first` on, from the lowest digit up; returns which array holds the result.
+uint64_t *sort(uint64_t *keys, uint64_t *other, int64_t length, int first, int count) {
+    constexpr int DIGIT = 11;
+    const std::unique_ptr<int64_t[]> place(new int64_t[1 << DIGIT]);
+    for (int bit = first; bit < first + count; bit += DIGIT) {
+        const uint64_t mask = (uint64_t(1) << std::min(DIGIT, first + count - bit)) - 1;
+        std::fill_n(place.get(), 1 << DIGIT, 0);
+        for (int64_t i = 0; i < length; ++i) ++place[keys[i] >> bit & mask];
+        int64_t before = 0;
+        for (int digit = 0; digit < 1 << DIGIT; ++digit) {
+            const int64_t own = place[digit];
+            place[digit] = before;
+            before += own;
+        }
+        for (int64_t i = 0; i < length; ++i) other[place[keys[i] >> bit & mask]++] = keys[i];
+        std::swap(keys, other);
+    }
+    return keys;
+}
+
 int64_t pieces(int64_t count) { return (count + CHUNK - 1) / CHUNK; }
 
 }  // namespace
 
 extern "C" {
 
-// xyz: float32 [N, 3], finite. codes: int64 [N], z-order codes of cells of `size`, counted from the lowest cell of all.
-void srkd_voxel_codes(const float *xyz, int64_t points, double size, int64_t *codes, int threads) {
-    const std::unique_ptr<double[]> lowest(new double[3 * pieces(points)]);
-    parallel_for(pieces(points), threads, [&](int64_t piece) {
-        double low[3];
-        std::fill_n(low, 3, std::numeric_limits<double>::infinity());
+// Voxels of points, as srkd_ros.geometry.voxels.Voxels has them, sorted by z-order code.
+// xyz: float32 [N, 3], finite; size: of a cell, counted from the lowest cell of all. For each voxel: code, grid [., 3],
+// first_point and count, int64; point_to_voxel: int64 [N]. Arrays are as long as if each point had its own voxel.
+// Returns the number of voxels, or -1 if code and number of a point do not fit into 64 bits: nothing is done then.
+int64_t srkd_voxelize(const float *xyz, int64_t points, double size, int64_t *code, int64_t *grid,
+                      int64_t *first_point, int64_t *count, int64_t *point_to_voxel, int threads) {
+    if (points == 0) return 0;
+    const int64_t parts = pieces(points);
+    const std::unique_ptr<double[]> bounds(new double[6 * parts]);  // lowest and highest of each piece
+    parallel_for(parts, threads, [&](int64_t piece) {
+        double *low = &bounds[6 * piece], *high = low + 3;
+        for (int axis = 0; axis < 3; ++axis) low[axis] = high[axis] = xyz[3 * piece * CHUNK + axis];
         for (int64_t i = piece * CHUNK; i < std::min((piece + 1) * CHUNK, points); ++i)
-            for (int axis = 0; axis < 3; ++axis) low[axis] = std::min(low[axis], double(xyz[3 * i + axis]));
-        for (int axis = 0; axis < 3; ++axis) lowest[3 * piece + axis] = std::floor(low[axis] / size);
+            for (int axis = 0; axis < 3; ++axis) {
+                low[axis] = std::min(low[axis], double(xyz[3 * i + axis]));
+                high[axis] = std::max(high[axis], double(xyz[3 * i + axis]));
+            }
     });
-    double low[3];
-    std::fill_n(low, 3, std::numeric_limits<double>::infinity());
-    for (int64_t piece = 0; piece < pieces(points); ++piece)
-        for (int axis = 0; axis < 3; ++axis) low[axis] = std::min(low[axis], lowest[3 * piece + axis]);
-    parallel_for(pieces(points), threads, [&](int64_t piece) {
+    double low[3], extent = 0;
+    for (int axis = 0; axis < 3; ++axis) {
+        double from = bounds[axis], to = bounds[axis + 3];
+        for (int64_t piece = 1; piece < parts; ++piece) {
+            from = std::min(from, bounds[6 * piece + axis]);
+            to = std::max(to, bounds[6 * piece + axis + 3]);
+        }
+        low[axis] = std::floor(from / size);
+        extent = std::max(extent, std::min(std::floor(to / size) - low[axis], double(LAST_CELL)));
+    }
+    const int code_bits = 3 * bits(uint64_t(extent)), point_bits = bits(uint64_t(points - 1));
+    if (code_bits + point_bits > 64) return -1;
+
+    // Keys hold the code above the point's number, so that one array is sorted, by the code's bits alone.
+    const std::unique_ptr<uint64_t[]> keys(new uint64_t[2 * points]);
+    parallel_for(parts, threads, [&](int64_t piece) {
         for (int64_t i = piece * CHUNK; i < std::min((piece + 1) * CHUNK, points); ++i) {
-            uint64_t code = 0;
+            uint64_t own = 0;
             for (int axis = 0; axis < 3; ++axis) {
                 const double cell = std::floor(double(xyz[3 * i + axis]) / size) - low[axis];
-                code = code << 1 | spread(uint64_t(std::min(cell, double(LAST_CELL))));
+                own = own << 1 | spread(uint64_t(std::min(cell, double(LAST_CELL))));
             }
-            codes[i] = int64_t(code);
+            keys[i] = point_bits < 64 ? own << point_bits | uint64_t(i) : uint64_t(i);
         }
     });
-}
+    const uint64_t *sorted = sort(keys.get(), keys.get() + points, points, point_bits, code_bits);
 
-// sorted: int64 [N], ascending; order: int64 [N], the point of each. For each of the distinct codes, which are counted:
-// voxel_codes, grid [., 3], first_point (the first in the order) and count. point_to_voxel: int64 [N]. Arrays are as
-// long as if all codes were distinct.
-int64_t srkd_voxel_runs(const int64_t *sorted, const int64_t *order, int64_t points, int64_t *voxel_codes,
-                        int64_t *grid, int64_t *first_point, int64_t *count, int64_t *point_to_voxel) {
     int64_t voxel = -1;
+    uint64_t last = ~uint64_t(0);
+    const uint64_t number = (uint64_t(1) << point_bits) - 1;
     for (int64_t i = 0; i < points; ++i) {
-        if (voxel < 0 || sorted[i] != voxel_codes[voxel]) {
+        const uint64_t own = sorted[i] >> point_bits;
+        const int64_t point = int64_t(sorted[i] & number);
+        if (own != last) {
+            last = own;
             ++voxel;
-            voxel_codes[voxel] = sorted[i];
-            first_point[voxel] = order[i];
+            code[voxel] = int64_t(own);
+            first_point[voxel] = point;
             count[voxel] = 0;
-            for (int axis = 0; axis < 3; ++axis) grid[3 * voxel + axis] = gathered(uint64_t(sorted[i]) >> (2 - axis));
+            for (int axis = 0; axis < 3; ++axis) grid[3 * voxel + axis] = gathered(own >> (2 - axis));
         }
         ++count[voxel];
-        point_to_voxel[order[i]] = voxel;
+        point_to_voxel[point] = voxel;
     }
     return voxel + 1;
+}
+
+// Mean of values, float32 [N, channels], of each voxel's points: float32 [V, channels].
+void srkd_voxel_mean(const float *values, const int64_t *point_to_voxel, const int64_t *count, int64_t points,
+                     int64_t voxels, int64_t channels, float *mean) {
+    std::fill_n(mean, voxels * channels, 0.0f);
+    for (int64_t i = 0; i < points; ++i)
+        for (int64_t c = 0; c < channels; ++c) mean[point_to_voxel[i] * channels + c] += values[i * channels + c];
+    for (int64_t v = 0; v < voxels; ++v)
+        for (int64_t c = 0; c < channels; ++c) mean[v * channels + c] /= float(count[v]);
 }
 
 // The neighbours of each voxel from those of its parent: see srkd_ros.geometry.neighbors.neighbors_by_descent.

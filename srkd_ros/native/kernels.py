@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The C++ kernels as functions of tensors. Tensors are on the CPU; none has a gradient."""
+"""The C++ kernels as functions of tensors and arrays. Tensors are on the CPU; none has a gradient."""
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import c_double, c_int, c_int64, c_void_p
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +20,8 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL, kind: str) -> None:
         self.kind = kind
         self._library = library
+        self._voxelize = library.srkd_voxelize
+        self._voxelize.restype = c_int64
         narrow = bool(library.srkd_has_bfloat16())
         self.dtypes = (torch.float32, torch.bfloat16) if narrow else (torch.float32,)  # of the factors of products
 
@@ -90,29 +93,36 @@ class Kernels:
         )
         return out
 
-    def voxel_codes(self, xyz: Tensor, voxel_size: float) -> Tensor:
-        """Z-order codes int64 [N] of the cells of points float32 [N, 3], counted from the lowest cell of all."""
-        xyz = xyz.contiguous()
-        codes = torch.empty(len(xyz), dtype=torch.int64)
-        size, threads = c_double(voxel_size), c_int(torch.get_num_threads())
-        self._library.srkd_voxel_codes(_pointer(xyz), c_int64(len(xyz)), size, _pointer(codes), threads)
-        return codes
-
-    def voxel_runs(self, codes: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Runs of equal codes int64 [N], ascending, of points `order` int64 [N].
-
-        Returns of each of V runs its code [V], cell [V, 3], first point [V] and length [V], and each point's run [N].
+    def voxelize(self, xyz: Tensor, voxel_size: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
+        """Voxels of points float32 [N, 3], finite: their codes [V], cells [V, 3], first points [V] and numbers of
+        points [V], and the points' voxels [N], all int64. None if a code and N need more than 64 bits.
         """
-        length = len(codes)
-        lists = [torch.empty(length, *shape, dtype=torch.int64) for shape in ((), (3,), (), (), ())]
-        pointers = [_pointer(t) for t in (codes, order)], [_pointer(t) for t in lists]
-        self._library.srkd_voxel_runs.restype = c_int64
-        runs = self._library.srkd_voxel_runs(*pointers[0], c_int64(length), *pointers[1])
-        code, grid, first, count = (t[:runs].clone() for t in lists[:4])  # the rest is not kept
-        return code, grid, first, count, lists[4]
+        xyz = xyz.contiguous()
+        lists = [torch.empty(len(xyz), *shape, dtype=torch.int64) for shape in ((), (3,), (), (), ())]
+        size, threads = c_double(voxel_size), c_int(torch.get_num_threads())
+        count = self._voxelize(_pointer(xyz), c_int64(len(xyz)), size, *(_pointer(t) for t in lists), threads)
+        if count < 0:
+            return None
+        code, grid, first_point, points = (t[:count].clone() for t in lists[:4])  # the rest is not kept
+        return code, grid, first_point, points, lists[4]
+
+    def voxel_mean(self, values: Tensor, point_to_voxel: Tensor, points: Tensor) -> Tensor:
+        """Mean of values float32 [N, C] of each voxel's points: [V, C]. Voxels of points, points of voxels: int64."""
+        values = values.contiguous()
+        mean = values.new_empty(len(points), values.shape[1])
+        sizes = (c_int64(n) for n in (len(values), *mean.shape))
+        given = (values, point_to_voxel, points)
+        self._library.srkd_voxel_mean(*(_pointer(t) for t in given), *sizes, _pointer(mean))
+        return mean
 
     def neighbors(
-        self, parent_neighbors: Tensor, parents: Tensor, grid: Tensor, children: Tensor, direction: Tensor, child: Tensor
+        self,
+        parent_neighbors: Tensor,
+        parents: Tensor,
+        grid: Tensor,
+        children: Tensor,
+        direction: Tensor,
+        child: Tensor,
     ) -> Tensor:
         """See geometry.neighbors.neighbors_by_descent: int32 [V, K]. `parents` and `grid` are int64, the rest int32."""
         given = [t.contiguous() for t in (parent_neighbors, parents, grid, children, direction, child)]
@@ -122,9 +132,23 @@ class Kernels:
         self._library.srkd_neighbors(*(_pointer(t) for t in given), *sizes, _pointer(out), threads)
         return out
 
+    def write_points(
+        self, xyz: np.ndarray, labels: np.ndarray, confidence: np.ndarray, colours: np.ndarray, out: np.ndarray
+    ) -> bool:
+        """Fill `out` uint8 [24 N] with x y z rgb label confidence of each point; True if all coordinates are finite.
+
+        xyz float32 [N, 3] with adjacent coordinates, labels uint8 [N], confidence float32 [N], colours uint32 [256].
+        """
+        labels, confidence = np.ascontiguousarray(labels, np.uint8), np.ascontiguousarray(confidence, np.float32)
+        given = (c_void_p(array.ctypes.data) for array in (labels, confidence, np.ascontiguousarray(colours)))
+        first, step = c_void_p(xyz.ctypes.data), c_int64(xyz.strides[0])
+        size, threads = c_int64(len(xyz)), c_int(torch.get_num_threads())
+        into = c_void_p(out.ctypes.data)
+        return bool(self._library.srkd_write_points(first, step, *given, size, into, threads))
+
 
 def paired(weight: Tensor) -> Tensor:
-    """A convolution's weight [K, C_in, C_out] as bfloat16 [K, ceil(C_in / 2), C_out, 2], two input channels together."""
+    """A convolution's weight [K, C_in, C_out] as bfloat16 [K, ceil(C_in / 2), C_out, 2], input channels in twos."""
     even = F.pad(weight, (0, 0, 0, weight.shape[1] % 2)).to(torch.bfloat16)
     return even.unflatten(1, (-1, 2)).transpose(2, 3).contiguous()
 

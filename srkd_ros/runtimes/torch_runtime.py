@@ -49,12 +49,13 @@ class TorchRuntime:
         self.model = fold(model).to(device)
         (pack if device.type == "cpu" else narrow)(self.model, dtype)
         kernels = native.load_kernels() if device.type == "cpu" else None
-        ours = kernels is not None and dtype in kernels.dtypes
-        tables = "neighbors" if ours or device.type != "cpu" else "pairs"
+        if kernels is not None and dtype not in kernels.dtypes:
+            kernels = None
+        tables = "neighbors" if kernels is not None or device.type != "cpu" else "pairs"
         self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
         self.reason = f"student weights on {device.type}, {self.precision}"
         if device.type == "cpu":
-            self.reason += f", kernels for {kernels.kind}" if ours else ", without the C++ kernels"
+            self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """See Runtime.logits."""
