@@ -21,6 +21,8 @@ from srkd_ros.errors import ConfigError
 from srkd_ros.geometry import Geometry, build_geometry
 from srkd_ros.labels import LabelSet
 from srkd_ros.network import PointTransformer
+from srkd_ros.network.folding import fold
+from srkd_ros.network.packing import pack
 from srkd_ros.preprocess import network_input
 from srkd_ros.student import Manifest, Preprocessing
 from srkd_train.batches import Batch, RawBatch
@@ -50,6 +52,11 @@ class Teacher:
         half = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
         self.precision = "bf16" if half else "32"
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=half)
+        self.geometry_spec = self.network.geometry_spec
+        if device.type == "cpu" and not half:  # as on a robot: nothing here ever asks for a gradient
+            self.network = fold(self.network)
+            pack(self.network)
+            self.geometry_spec = self.geometry_spec.for_inference(device)
         own = self.manifest.preprocessing
         if own.min_range > preprocessing.min_range or own.max_range < preprocessing.max_range:
             raise ConfigError(
@@ -79,7 +86,7 @@ class Teacher:
             features = network_input(
                 batch.raw.xyz, batch.raw.intensity, own, batch.raw.extra, batch.raw.batch, batch.raw.scans
             ).features
-        spec = self.network.geometry_spec
+        spec = self.geometry_spec
         geometry = batch.geometry if batch.geometry.spec == spec else build_geometry(batch.voxels, spec)
         with self._autocast:
             out = self.network.features(features, geometry)
@@ -88,7 +95,7 @@ class Teacher:
     def _on_own_voxels(self, batch: Batch) -> TeacherOutput:
         raw = batch.raw
         own = network_input(raw.xyz, raw.intensity, self.manifest.preprocessing, raw.extra, raw.batch, raw.scans)
-        geometry = build_geometry(own.voxels, self.network.geometry_spec)
+        geometry = build_geometry(own.voxels, self.geometry_spec)
         with self._autocast:
             out = self.network.features(own.features, geometry)
         voxel_of_point = torch.full((len(raw.xyz),), -1, device=raw.xyz.device)
@@ -107,7 +114,7 @@ class Teacher:
         """Of one scan: logits [V, C], finest features [V, C_0], and the voxel int64 [N] of each point, -1 for none."""
         own = network_input(scan.xyz, scan.intensity, self.manifest.preprocessing, scan.extra, scan.batch * 0, clouds=1)
         with self._autocast:
-            out = self.network.features(own.features, build_geometry(own.voxels, self.network.geometry_spec))
+            out = self.network.features(own.features, build_geometry(own.voxels, self.geometry_spec))
         voxel_of_point = torch.full((len(scan.xyz),), -1, device=scan.xyz.device)
         voxel_of_point[own.kept] = own.voxels.point_to_voxel
         return out.logits, out.decoder[0], voxel_of_point

@@ -3,6 +3,7 @@
 
 """Fixtures shared by all tests: the folder of real scans, and ROS settings that keep tests on this machine."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Iterator
@@ -37,9 +38,7 @@ def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
 
     if request.param == "kernels" and native.load_kernels() is None:
         pytest.skip("no C++ kernels were built")
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "torch":
-            patch.setattr(native, "load_kernels", lambda: None)
+    with native.without_kernels() if request.param == "torch" else contextlib.nullcontext():
         yield
 
 

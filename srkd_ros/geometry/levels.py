@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from srkd_ros import native
 from srkd_ros.geometry.curves import MAX_DEPTH, encode
 from srkd_ros.geometry.neighbors import Pairs, neighbors_by_descent, neighbors_by_search, octant, pairs_from_half
 from srkd_ros.geometry.patches import Patches, make_patches
@@ -33,8 +35,15 @@ class GeometrySpec:
     levels: tuple[LevelSpec, ...]
     patch_size: int = 1024
     curve_depth: str = "level"  # see PointTransformerConfig.curve_depth
-    # "pairs": convolution by lists, pooling by scatter (CPUs, training). "neighbors": both by tables (GPUs, engines).
+    # "pairs": convolution by lists, pooling by scatter (training, CPUs). "neighbors": both by tables (GPUs, engines,
+    # and the C++ kernels of CPUs).
     tables: str = "pairs"
+
+    def for_inference(self, device: torch.device, dtype: torch.dtype = torch.float32) -> GeometrySpec:
+        """The tables that a network without gradients reads fastest there, its products being of `dtype`."""
+        kernels = native.load_kernels()
+        ours = kernels is not None and dtype in kernels.dtypes
+        return dataclasses.replace(self, tables="neighbors" if ours or device.type != "cpu" else "pairs")
 
 
 @dataclass

@@ -9,9 +9,11 @@ does the same work. `SRKD_NATIVE=0` leaves them alone, another value names the k
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -22,6 +24,8 @@ from srkd_ros.native.kernels import Kernels
 
 KINDS = ("avx512bf16", "avx512", "avx2", "generic")  # the best first
 FOLDER = Path(__file__).parent
+
+_left_alone = False
 
 
 def sources_hash(folder: Path = FOLDER) -> str:
@@ -39,9 +43,24 @@ def kernels_for(*tensors: torch.Tensor) -> Kernels | None:
     return load_kernels()
 
 
-@cache
 def load_kernels() -> Kernels | None:
     """The kernels for this machine; None if they were not built, were built from other sources, or are not wanted."""
+    return None if _left_alone else _load()
+
+
+@contextlib.contextmanager
+def without_kernels() -> Iterator[None]:
+    """While this holds, torch does their work, in all threads: for tests and benchmarks that compare."""
+    global _left_alone
+    before, _left_alone = _left_alone, True
+    try:
+        yield
+    finally:
+        _left_alone = before
+
+
+@cache
+def _load() -> Kernels | None:
     wanted = os.environ.get("SRKD_NATIVE", "")
     region = _parallel_region()
     for kind in KINDS if wanted in ("", "1") else (wanted,):

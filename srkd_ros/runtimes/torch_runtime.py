@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The network in plain torch: pair lists on CPUs, gather and matrix product on GPUs."""
+"""The network in torch, on CPUs with the kernels of srkd_ros.native where they were built."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import torch
@@ -48,13 +47,10 @@ class TorchRuntime:
         model, self.manifest = load_network(path)
         self.model = fold(model).to(device)
         (pack if device.type == "cpu" else narrow)(self.model, dtype)
-        kernels = native.load_kernels() if device.type == "cpu" else None
-        if kernels is not None and dtype not in kernels.dtypes:
-            kernels = None
-        tables = "neighbors" if kernels is not None or device.type != "cpu" else "pairs"
-        self.geometry_spec = dataclasses.replace(model.geometry_spec, tables=tables)
+        self.geometry_spec = model.geometry_spec.for_inference(device, dtype)
         self.reason = f"student weights on {device.type}, {self.precision}"
         if device.type == "cpu":
+            kernels = native.load_kernels() if self.geometry_spec.tables == "neighbors" else None
             self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
