@@ -70,44 +70,6 @@ def test_pair_convolution_gradcheck():
     assert torch.autograd.gradcheck(lambda a, w: pair_convolution(a, w, pairs), (x, weight))
 
 
-@pytest.fixture
-def spconv_on_one_thread(monkeypatch):
-    """The second oracle, where its CPU wheel is installed: with more threads it races."""
-    pytest.importorskip("spconv.pytorch")
-    from spconv.pytorch import ops
-
-    from srkd_ros.network import spconv_backend
-
-    monkeypatch.setattr(ops, "get_current_stream", lambda: 0)  # its CPU backward asks for a CUDA stream
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    spconv_backend.enable()
-    yield spconv_backend
-    spconv_backend.enable(False)
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_convolution_is_spconvs(kernel, spconv_on_one_thread):
-    voxels = cloud(clouds=2)
-    layer = SubmanifoldConvolution(4, 6, kernel)
-    x = torch.randn(len(voxels.code), 4, requires_grad=True)
-    level = level_of(voxels, kernel, "pairs")
-    results = []
-    for own in (False, True):
-        if own:
-            with torch.no_grad():
-                half = layer(x.bfloat16(), level)  # spconv has no kernels for it
-            spconv_on_one_thread.enable(False)
-        out = layer(x, level)
-        grads = torch.autograd.grad(out.square().sum(), [x, layer.weight, layer.bias])
-        results.append([out, *grads])
-    for theirs, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(half.float(), results[1][0], rtol=0.05, atol=0.05)
-    assert list(level.accelerator.indice_dict) == [f"kernel{kernel}"]  # shared by the level's next convolutions
-
-
 @pytest.mark.parametrize("tables", ["pairs", "neighbors"])
 def test_pooling_is_the_maximum_of_the_children(tables):
     voxels = cloud()

@@ -134,9 +134,10 @@ def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec)
     for number in reversed(range(len(levels))):
         level, wanted = levels[number], spec.levels[number].kernel_sizes
         top = number == len(levels) - 1
-        needs_table = number > 0 or not pairs_only  # a finer level descends through this one's 3x3x3 table
+        finer_descends = any(finer.kernel_sizes for finer in spec.levels[:number])  # through this level's 3x3x3 table
+        needs_table = finer_descends or (3 in wanted and not pairs_only)
         table = None
-        if top and (needs_table or pairs_only):
+        if top and (needs_table or 3 in wanted):
             table = neighbors_by_search(level.grid, level.batch, _rebase(codes[number], level.batch, number), 3)
         elif needs_table:
             table = _descend(levels, number, 3)

@@ -21,8 +21,10 @@ from srkd_ros import native
 from srkd_ros.geometry.levels import Level
 from srkd_ros.geometry.neighbors import Pairs
 
-accelerated: Callable[[nn.Module, Tensor, Level], Tensor | None] | None = None
-"""Set by an optional accelerator (spconv on CUDA) to take over convolutions; it returns None to decline one."""
+Accelerator = Callable[[nn.Module, Tensor, Level], "Tensor | None"]
+
+accelerated: Accelerator | None = None
+"""Set by an optional accelerator (spconv on CUDA) to take over all convolutions; it returns None to decline one."""
 
 
 class SubmanifoldConvolution(nn.Module):
@@ -36,6 +38,7 @@ class SubmanifoldConvolution(nn.Module):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.weight = nn.Parameter(torch.empty(kernel_size**3, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.accelerated: Accelerator | None = None  # of this layer alone
         self.paired: Tensor | None = None  # the weight as native.kernels.paired has it, for inference in bfloat16
         # About seven of the 27 neighbours exist in LiDAR clouds, so a dense layer's fan-in would start too small.
         bound = math.sqrt(3.0 / (in_channels * kernel_size**3 / 3))
@@ -43,7 +46,8 @@ class SubmanifoldConvolution(nn.Module):
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Features [V, C_in] to [V, C_out]."""
-        if accelerated is not None and (out := accelerated(self, x, level)) is not None:
+        take_over = self.accelerated or accelerated
+        if take_over is not None and (out := take_over(self, x, level)) is not None:
             return out
         if self.kernel_size in level.pairs:
             pairs = level.pairs[self.kernel_size]

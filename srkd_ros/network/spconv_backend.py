@@ -1,16 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""spconv's kernels for our convolutions, where one of its wheels is installed: an option for training on GPUs.
+"""spconv's kernels for our convolutions, where one of its wheels is installed: on GPUs, for training and inference.
 
-Weights and results stay ours: a layer's weight is handed over in spconv's layout at each call, so gradients flow back
-to it, and a checkpoint does not know which kernels made it. No robot needs this.
+Weights and results stay ours: a layer's weight is handed over in spconv's layout, at each call while it trains, so that
+gradients flow back to it, and a checkpoint does not know which kernels made it. No robot needs this.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,26 @@ def enable(on: bool = True) -> None:
     convolution.accelerated = _Backend(_import()) if on else None
 
 
+def is_installed() -> bool:
+    return importlib.util.find_spec("spconv") is not None
+
+
+def attach(model: nn.Module) -> None:
+    """Let spconv do the convolutions of one model whose weights stay as they are. MissingPackageError without it."""
+    _set(model, _Backend(_import(), frozen=True))
+
+
+def detach(model: nn.Module) -> None:
+    """Undo attach."""
+    _set(model, None)
+
+
+def _set(model: nn.Module, backend: _Backend | None) -> None:
+    for module in model.modules():
+        if isinstance(module, convolution.SubmanifoldConvolution):
+            module.accelerated = backend
+
+
 def _import() -> ModuleType:
     try:
         import spconv.pytorch
@@ -38,29 +60,38 @@ def _import() -> ModuleType:
 class _Backend:
     """See srkd_ros.network.convolution.accelerated."""
 
-    def __init__(self, spconv: ModuleType) -> None:
+    def __init__(self, spconv: ModuleType, frozen: bool = False) -> None:
         self._spconv = spconv
+        self._frozen = frozen  # whether a layer's weight is handed over once and for all
+        self._kernels: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
     def __call__(self, layer: nn.Module, x: Tensor, level: Level) -> Tensor:
         assert isinstance(layer, convolution.SubmanifoldConvolution)
-        size, inside, outside = layer.kernel_size, layer.in_channels, layer.out_channels
-        kernel = self._kernel(inside, outside, size).train(layer.training)
         given = x.dtype
-        if given == torch.bfloat16:  # spconv has no kernels for it
+        if layer.weight.element_size() < x.element_size():
+            x = x.to(layer.weight.dtype)
+        if x.dtype == torch.bfloat16:  # spconv has no kernels for it
             x = x.float()
-        weight = layer.weight.to(x.dtype).reshape(size, size, size, inside, outside)
-        kernel.weight = weight.permute(4, 0, 1, 2, 3).contiguous()
+        kernel = self._kernels.get(layer)
+        if kernel is None:
+            kernel = self._kernel(layer, x.dtype)
+            if self._frozen:
+                self._kernels[layer] = kernel
         with torch.autocast(x.device.type, enabled=False):
             result = kernel(self._tensor(x, level))
         level.accelerator.indice_dict.update(result.indice_dict)  # spconv fills a copy
         out = result.features.to(given)
         return out if layer.bias is None else out + layer.bias
 
-    def _kernel(self, inside: int, outside: int, size: int) -> nn.Module:
+    def _kernel(self, layer: convolution.SubmanifoldConvolution, dtype: torch.dtype) -> nn.Module:
+        """spconv's layer with our weight, [K, C_in, C_out], in its layout."""
+        size, inside, outside = layer.kernel_size, layer.in_channels, layer.out_channels
         with torch.device("meta"):  # its own weight is never used
             kernel = self._spconv.SubMConv3d(inside, outside, size, bias=False, indice_key=f"kernel{size}")
         del kernel.weight  # a parameter cannot be replaced by a tensor that carries a gradient elsewhere
-        return kernel
+        weight = layer.weight.to(dtype).reshape(size, size, size, inside, outside)
+        kernel.weight = weight.permute(4, 0, 1, 2, 3).contiguous()
+        return kernel.train(layer.training)
 
     def _tensor(self, x: Tensor, level: Level) -> Any:
         """The features with spconv's own index pairs, which are made once for a level and kernel size."""

@@ -17,6 +17,7 @@ from srkd_ros.network import PointTransformer
 from srkd_ros.network.folding import fold
 from srkd_ros.network.narrowing import narrow
 from srkd_ros.network.packing import available, pack
+from srkd_ros.runtimes.convolution_trial import take_faster_convolution
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,6 +53,9 @@ class TorchRuntime:
         if device.type == "cpu":
             kernels = native.load_kernels() if self.geometry_spec.tables == "neighbors" else None
             self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
+        else:
+            self.geometry_spec, found = take_faster_convolution(self.model, self.geometry_spec)
+            self.reason += f", {found}"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """See Runtime.logits."""

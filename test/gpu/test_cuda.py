@@ -81,6 +81,28 @@ def test_spconvs_kernels_give_our_results(name, dtype):
         assert (ours - others).norm() <= bound * ours.norm().clamp_min(1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["nano", "litept-s"])
+def test_a_narrowed_student_gives_the_same_by_spconv(name, dtype):
+    pytest.importorskip("spconv.pytorch")
+    from srkd_ros.network import spconv_backend
+    from srkd_ros.network.folding import fold
+    from srkd_ros.network.narrowing import narrow
+
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    model = fold(PointTransformer(preset(name)).eval()).cuda()
+    narrow(model, dtype)
+    spec = model.geometry_spec.for_inference(torch.device("cuda"))
+    voxels = voxelize(torch.from_numpy(street(20_000)[0]).cuda(), 0.2)
+    x = torch.randn(len(voxels.code), model.config.in_channels, device="cuda")
+    with torch.inference_mode():
+        ours = model(x, build_geometry(voxels, spec)).float()
+        spconv_backend.attach(model)
+        theirs = model(x, build_geometry(voxels, spec)).float()
+    assert (ours - theirs).norm() <= (1e-3 if dtype == torch.float32 else 3e-2) * ours.norm()
+
+
 @pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3-half"])
 def test_gradients_are_the_cpus(name):
     torch.manual_seed(0)
