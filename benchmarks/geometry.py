@@ -12,9 +12,10 @@ import torch
 
 from benchmarks import clouds, peers
 from benchmarks.jobs import Job, Settings
-from benchmarks.models import CLOUDS, OURS, QUICK, cloud_of, geometry_spec
-from benchmarks.timing import Case, Group, one_thread
+from benchmarks.models import CLOUDS, OURS, QUICK, cloud_of, geometry_spec, kernels_available
+from benchmarks.timing import Case, Group, one_thread, torch_alone
 from srkd_ros.geometry import build_geometry, voxelize
+from srkd_ros.native import without_kernels
 
 
 def voxelize_jobs(settings: Settings) -> list[Job]:
@@ -46,6 +47,7 @@ def voxels_of(name: str, size: float, settings: Settings) -> Group:
     cases = [
         ours,
         one_thread(ours),
+        *([torch_alone(ours)] if kernels_available(settings.device) else []),
         Case("torch.unique(dim=0)", lambda: peers.voxels_by_unique(xyz, size), quick=False),
         Case("numpy.unique of a key", lambda: peers.voxels_by_key(points, size), quick=False),
     ]
@@ -58,6 +60,10 @@ def levels_of(name: str, size: float, preset: str, settings: Settings) -> Group:
     voxels = voxelize(clouds.tensor(cloud_of(name).returns, settings.device), size)
     ours = Case(OURS, lambda: build_geometry(voxels, spec))
     group = Group([ours, one_thread(ours)], OURS, {"voxels": len(voxels.code)})
+    if kernels_available(settings.device):
+        with without_kernels():
+            plain = geometry_spec(preset, settings.device)
+        group.cases.append(torch_alone(Case(OURS, lambda: build_geometry(voxels, plain))))
     if (reason := peers.spconv_missing(settings.device)) is not None:
         group.skipped = {peers.SPCONV: reason}
         return group

@@ -18,6 +18,7 @@ from srkd_ros import student
 from srkd_ros.errors import SrkdError
 from srkd_ros.geometry import GeometrySpec
 from srkd_ros.labels import LabelSet
+from srkd_ros.native import load_kernels
 from srkd_ros.network import PointTransformer, preset
 from srkd_ros.network.packing import available
 from srkd_ros.runtimes import open_runtime
@@ -68,6 +69,11 @@ def student_file(name: str, voxel_size: float) -> Path:
 def bf16_available(device: str) -> bool:
     """Whether the torch runtime can multiply in bf16 instead of fp32; on GPUs its fp16 is measured."""
     return torch.device(device).type == "cpu" and available(torch.bfloat16)
+
+
+def kernels_available(device: str) -> bool:
+    """Whether the C++ kernels run there, so that they can be held against torch alone."""
+    return torch.device(device).type == "cpu" and load_kernels() is not None
 
 
 def geometry_spec(name: str, device: str) -> GeometrySpec:

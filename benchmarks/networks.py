@@ -6,14 +6,26 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from benchmarks import clouds, peers
 from benchmarks.jobs import Job, Settings
-from benchmarks.models import CLOUDS, OURS, QUICK, bf16_available, cloud_of, network, onnx_file, student_file
-from benchmarks.timing import Case, Group, one_thread
+from benchmarks.models import (
+    CLOUDS,
+    OURS,
+    QUICK,
+    bf16_available,
+    cloud_of,
+    kernels_available,
+    network,
+    onnx_file,
+    student_file,
+)
+from benchmarks.timing import Case, Group, one_thread, torch_alone
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
+from srkd_ros.native import without_kernels
 from srkd_ros.runtimes import open_runtime
 
 LARGE = ("litept-s", "ptv3-half", "ptv3")
@@ -54,13 +66,19 @@ def inference_jobs(settings: Settings) -> list[Job]:
 def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     """Voxel features and tables to logits."""
     voxels, features = _input(name, size, settings)
-    runtime = open_runtime(student_file(preset, size), "torch", settings.device)
-    geometry = build_geometry(voxels, runtime.geometry_spec)
-    run = torch.inference_mode()(lambda: runtime.logits(features, geometry))
-    group = Group([Case(OURS, run)], OURS, {"voxels": len(features)})
+
+    def case(method: str, file: Path, name: str = "torch", precision: str = "auto") -> Case:
+        runtime = open_runtime(file, name, settings.device, precision)
+        geometry = build_geometry(voxels, runtime.geometry_spec)
+        return Case(method, torch.inference_mode()(lambda: runtime.logits(features, geometry)))
+
+    file = student_file(preset, size)
+    group = Group([case(OURS, file)], OURS, {"voxels": len(features)})
     if bf16_available(settings.device) and not settings.quick:
-        narrow = open_runtime(student_file(preset, size), "torch", settings.device, "bf16")
-        group.cases.append(Case(f"{OURS}, bf16", torch.inference_mode()(lambda: narrow.logits(features, geometry))))
+        group.cases.append(case(f"{OURS}, bf16", file, precision="bf16"))
+    if kernels_available(settings.device) and not settings.quick:
+        with without_kernels():
+            group.cases.append(torch_alone(case(OURS, file)))
     if preset != "nano":
         return group
     group.cases.append(one_thread(group.cases[0]))
@@ -70,18 +88,16 @@ def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     if path is None:
         group.skipped = {"onnxruntime": reason}
         return group
-    graph = open_runtime(path, "onnx", settings.device)
-    tables = build_geometry(voxels, graph.geometry_spec)
-    group.cases.append(Case("onnxruntime", torch.inference_mode()(lambda: graph.logits(features, tables))))
+    group.cases.append(case("onnxruntime", path, "onnx"))
     return group
 
 
 def inference(name: str, size: float, preset: str, settings: Settings) -> Group:
     """Voxels and their features to logits: level tables and network.
 
-    The peer is the same network with spconv's convolutions and rulebooks in place of ours; attention, linear maps and
-    z-order tables are ours, so it is no slower than the original implementations. With two or more threads spconv's CPU
-    kernels write over each other: its one-thread time is that of a right answer.
+    The peer is the same network with spconv's convolutions and rulebooks in place of ours, attention and linear maps by
+    torch; z-order tables are ours, so it is no slower than the original implementations. With two or more threads
+    spconv's CPU kernels write over each other: its one-thread time is that of a right answer.
     """
     voxels, features = _input(name, size, settings)
     runtime = open_runtime(student_file(preset, size), "torch", settings.device)
@@ -99,7 +115,8 @@ def inference(name: str, size: float, preset: str, settings: Settings) -> Group:
 
     @torch.inference_mode()
     def theirs() -> torch.Tensor:
-        return peer(features, voxels)
+        with without_kernels():
+            return peer(features, voxels)
 
     group.cases.append(Case(f"{peers.SPCONV}, one thread", theirs, threads=1, quick=False))
     if torch.get_num_threads() > 1 and preset != "nano":

@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from benchmarks.jobs import Job, Settings, Skip
-from benchmarks.models import CLOUDS, QUICK, bf16_available, cloud_of, onnx_file, student_file
-from benchmarks.timing import Case, Group
+from benchmarks.models import CLOUDS, QUICK, bf16_available, cloud_of, kernels_available, onnx_file, student_file
+from benchmarks.timing import Case, Group, torch_alone
 from srkd_ros import Segmenter
+from srkd_ros.native import without_kernels
 
 
 def segmenter_jobs(settings: Settings) -> list[Job]:
@@ -57,6 +58,11 @@ def segmenter(name: str, size: float, preset: str, settings: Settings) -> Group:
     if bf16_available(settings.device) and not settings.quick:
         narrow = Segmenter.load(student_file(preset, size), "torch", settings.device, precision="bf16")
         group.cases.append(Case("torch, bf16", lambda: narrow(xyz, intensity), stages=lambda result: result.timings))
+    if kernels_available(settings.device) and not settings.quick:
+        with without_kernels():
+            plain = Segmenter.load(student_file(preset, size), "torch", settings.device)
+        plainly = Case("torch", lambda: plain(xyz, intensity), stages=lambda result: result.timings)
+        group.cases.append(torch_alone(plainly))
     if preset != "nano" or settings.quick:
         return group
     path, reason = onnx_file(preset, size)

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from srkd_ros.native import without_kernels
+
 CALIBRATOR = "calibrator"
 _THREADS = torch.get_num_threads()
 
@@ -63,6 +65,16 @@ class Timing:
 def one_thread(case: Case) -> Case:
     """The same on one torch thread."""
     return replace(case, method=f"{case.method}, one thread", threads=1)
+
+
+def torch_alone(case: Case) -> Case:
+    """The same without the C++ kernels (srkd_ros.native)."""
+
+    def run() -> Any:
+        with without_kernels():
+            return case.run()
+
+    return replace(case, method=f"{case.method}, without kernels", run=run, quick=False)
 
 
 def paired_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
