@@ -91,7 +91,8 @@ def write(
     layout = parse(msg)
     if labels.shape != (layout.points,) or confidence.shape != (layout.points,):
         raise ValueError(f"{labels.shape} labels, {confidence.shape} confidences for {layout.points} points")
-    xyz = _xyz(layout) if layout.points else np.empty((0, 3), np.float32)
+    kernels = native.load_kernels()
+    xyz = _xyz(layout, aligned=kernels is None) if layout.points else np.empty((0, 3), np.float32)
     colours = _packed(palette)
     keep_input_fields = keep_input_fields and layout.points > 0
     if keep_input_fields:
@@ -101,7 +102,6 @@ def write(
         taken, start, order = [_field(msg, name, 4 * i, _F4) for i, name in enumerate("xyz")], 12, _NATIVE
     step = start + 12
     data, raw = _allocate(msg, layout.points * step)
-    kernels = native.load_kernels()
     if not layout.points:
         dense = True
     elif kernels is not None and not keep_input_fields and xyz.strides[1] == 4:
@@ -138,7 +138,8 @@ def select(msg: Any, keep: np.ndarray) -> Any:
     return _message(msg, 1, len(index), msg.fields, msg.is_bigendian, layout.point_step, data, bool(msg.is_dense))
 
 
-def _xyz(layout: Layout) -> np.ndarray:
+def _xyz(layout: Layout, aligned: bool = True) -> np.ndarray:
+    """Coordinates float32 [N, 3], a view where the layout allows; if not `aligned`, one at any address."""
     for name in "xyz":
         if not layout.declares(name):
             raise CloudError(
@@ -149,7 +150,7 @@ def _xyz(layout: Layout) -> np.ndarray:
     adjacent = y.offset == x.offset + 4 and z.offset == x.offset + 8
     if adjacent and x.dtype == y.dtype == z.dtype == _FLOAT32:
         view = layout.view(x.offset, _FLOAT32, 3)
-        if not _usable(view):  # 12 bytes at once: a third of the time that copying numbers takes
+        if aligned and not _usable(view):  # 12 bytes at once: a third of the time that copying numbers takes
             view = layout.view(x.offset, np.dtype("V12")).copy().view(np.float32).reshape(-1, 3)
         return view
     xyz = np.empty((layout.points, 3), np.float32)

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int64_t CHUNK = 8192;  // points of one piece of work
+constexpr int64_t CHUNK = 32768;  // points of one piece of work: fewer are written before another thread wakes up
 
 constexpr int64_t BYTES = 24;  // of a point
 
