@@ -64,7 +64,7 @@ def test_attention_is_that_of_float64(kernels, dim, counts):
     qkv = torch.randn(voxels, 3 * heads * dim) * 2
     q, k, v = qkv.split(heads * dim, 1)  # rows with a stride
     got = kernels.attention(q, k, v, heads, patches.table, patches.slot, patches.mask)
-    wanted = patch_attention(q.double(), k.double(), v.double(), heads, patches)
+    wanted = patch_attention([qkv.double()], heads, dim, patches)
     torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -75,9 +75,10 @@ def test_narrow_attention_is_near_that_of_float64(kernels, dim, counts):
     torch.manual_seed(dim)
     voxels = sum(counts)
     patches = make_patches(torch.arange(voxels), counts, 64)
-    q, k, v = torch.randn(voxels, 3 * dim * 2).split(dim * 2, 1)
+    qkv = torch.randn(voxels, 3 * dim * 2)
+    q, k, v = qkv.split(dim * 2, 1)
     got = kernels.attention(q, k, v, 2, patches.table, patches.slot, patches.mask, torch.bfloat16)
-    wanted = patch_attention(q.double(), k.double(), v.double(), 2, patches)
+    wanted = patch_attention([qkv.double()], 2, dim, patches)
     torch.testing.assert_close(got.double(), wanted, rtol=0.0, atol=0.03)
     assert (got - wanted).abs().mean() < 0.004
     constant = kernels.attention(q, k, v * 0 + 1.5, 2, patches.table, patches.slot, patches.mask, torch.bfloat16)
@@ -91,7 +92,7 @@ def test_attention_of_scores_far_apart(kernels):
     patches = make_patches(torch.randperm(150), [150], 150)
     q, k, v = (torch.randn(150, 16) * scale for scale in (40.0, 40.0, 1.0))
     got = kernels.attention(q, k, v, 1, patches.table, patches.slot, None)
-    wanted = patch_attention(q.double(), k.double(), v.double(), 1, patches)
+    wanted = patch_attention([t.double() for t in (q, k, v)], 1, 16, patches)
     torch.testing.assert_close(got.double(), wanted, rtol=1e-3, atol=1e-3)
     assert kernels.attention(q * 0, k, v, 1, patches.table, patches.slot, None).allclose(v.mean(0), atol=1e-6)
 

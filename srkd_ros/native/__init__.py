@@ -87,10 +87,9 @@ def _open(file: Path, kind: str, region: ctypes.c_void_p | None) -> Kernels | No
 def _parallel_region() -> ctypes.c_void_p | None:
     """GOMP_parallel of the OpenMP library that torch uses; None where it is another one: one thread, then."""
     try:
-        loaded = Path("/proc/self/maps").read_text().split()
-    except OSError:  # not Linux
-        return None
-    for path in loaded:
-        if "/libgomp" in path:
+        loaded = {word for word in Path("/proc/self/maps").read_text().split() if "/libgomp" in word}
+        for path in sorted(loaded, key=lambda path: "/torch" not in path):  # another library may have brought its own
             return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p)
+    except (AttributeError, OSError):  # not Linux
+        pass
     return None

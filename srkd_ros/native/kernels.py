@@ -48,6 +48,7 @@ class Kernels:
         voxels, channels = q.shape
         out = q.new_empty(voxels, channels)
         patches, size = table.shape
+        table, slot, mask = table.contiguous(), slot.contiguous(), None if mask is None else mask.contiguous()
         self._library.srkd_attention(
             *(_pointer(t) for t in (q, k, v)),
             *(c_int64(t.stride(0)) for t in (q, k, v)),
