@@ -287,7 +287,7 @@ def test_clouds_that_cannot_be_read_are_counted_and_left_out(student_file, tmp_p
     assert document["input"]["unreadable_clouds"] == 2
     assert document["input"]["first_unreadable"].startswith("cloud 1: ")
     assert list(labelled(folder)) == [START, START + 3 * 10**8]
-    assert "2 clouds were unreadable" in " ".join(capsys.readouterr().out.split())
+    assert "unreadable clouds: 2" in " ".join(capsys.readouterr().out.split())
 
 
 def test_real_recordings(shared_data, student_file, tmp_path):

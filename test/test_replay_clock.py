@@ -3,11 +3,14 @@
 
 """srkd-replay on recordings whose clock was set while they were made: no cloud, truth or second is lost."""
 
+import csv
+
 import numpy as np
 import pytest
 from replay_data import START, replay, write_clock_bag
 
 from srkd_ros import Segmenter
+from srkd_ros.replay import report, results
 from srkd_ros.replay.labeller import Live
 from srkd_ros.replay.matching import ByStamp
 from srkd_ros.replay.source import Selection, open_source, stamp_of
@@ -78,3 +81,19 @@ def test_the_seconds_of_several_recordings_add_up(student_file, tmp_path):
     _, document = replay(later, earlier, "-m", student_file, "--no-bag", output=tmp_path / "out")
     assert document["input"]["duration_s"] == pytest.approx(0.2)
     assert [s["path"] for s in document["input"]["spans"]] == [str(later), str(earlier)]
+
+
+def test_the_chart_over_time_goes_on_where_the_clock_was_set(tmp_path, monkeypatch):
+    second = 10**9
+    stamps = [100 * second, 101 * second, 5 * second, 6 * second]  # the clock went back to five
+    with open(tmp_path / "clouds.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, results.CLOUD_COLUMNS)
+        table.writeheader()
+        for i, stamp in enumerate(stamps):
+            row = {"index": i, "stamp_ns": stamp, "log_time_ns": (200 + i) * second, "model": "a", "total_ms": 7.0}
+            table.writerow(row)
+    drawn = []
+    monkeypatch.setattr(report.charts, "lines", lambda series, x, y: drawn.extend(series) or "")
+    report._over_time(tmp_path, {"models": [{"name": "a"}]})
+    ((name, x, y),) = drawn
+    assert (name, x.tolist(), y.tolist()) == ("a", [0.0, 1.0, 2.0, 3.0], [7.0] * 4)

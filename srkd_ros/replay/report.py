@@ -15,6 +15,7 @@ import numpy as np
 
 from srkd_ros.replay import charts
 from srkd_ros.replay.birdseye import visible
+from srkd_ros.replay.clock import Elapsed
 from srkd_ros.replay.frames import Frame
 from srkd_ros.replay.report_style import STYLE
 from srkd_ros.replay.results import read_table, replacing
@@ -276,14 +277,14 @@ def _memory_of(live: dict[str, Any]) -> str:
 
 def _over_time(folder: Path, document: dict[str, Any]) -> str:
     series: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
-    start = document["input"]["first_stamp_ns"] or 0
     for m in document["models"]:
         rows = [r for r in read_table(folder / "clouds.csv") if r["model"] == m["name"]]
         rows = rows[:: max(1, len(rows) // _MAX_POINTS)]
+        elapsed = Elapsed()
+        x = np.array([elapsed(int(r["stamp_ns"]), int(r["log_time_ns"])) * 1e-9 for r in rows])
         for column in ("miou", "agreement", "consistency", "total_ms"):
             y = np.array([float(r[column]) if r[column] else np.nan for r in rows])
             if np.isfinite(y).sum() > 1:
-                x = np.array([(int(r["stamp_ns"]) - start) * 1e-9 for r in rows])
                 series.setdefault(column, []).append((m["name"], x, y if column == "total_ms" else 100 * y))
     titles = {
         "miou": "mIoU in %",

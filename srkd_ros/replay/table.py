@@ -98,11 +98,13 @@ def warnings(document: dict[str, Any]) -> list[str]:
     given, lines = document["input"], []
     lines += [f"damaged input, evaluated up to the damage: {text}" for text in given["damage"]]
     if given["unreadable_clouds"]:
-        lines.append(f"{given['unreadable_clouds']} clouds were unreadable; first: {given['first_unreadable']}")
+        lines.append(f"unreadable clouds: {given['unreadable_clouds']}; first: {given['first_unreadable']}")
     if given["backward_stamps"]:
-        lines.append(f"{given['backward_stamps']} clouds have a stamp before that of the cloud before them")
+        lines.append(f"clouds with a stamp before that of the cloud before them: {given['backward_stamps']}")
     if document["truth"]["unmatched_clouds"]:
-        lines.append(f"{document['truth']['unmatched_clouds']} clouds have no truth in {document['truth']['source']}")
+        lines.append(
+            f"clouds without a truth in {document['truth']['source']}: {document['truth']['unmatched_clouds']}"
+        )
     for model in document["models"]:
         scored = model["points"] or 0
         if scored and model["unpredicted_points"] > 0.01 * scored:
@@ -118,5 +120,5 @@ def warnings(document: dict[str, Any]) -> list[str]:
             )
     for name, live in (document["live"] or {"models": {}})["models"].items():
         if live["dropped"]:
-            lines.append(f"{name}: {live['dropped']} of {live['published']} clouds were dropped by the live node")
+            lines.append(f"{name}: the live node dropped {live['dropped']} of {live['published']} clouds")
     return lines
