@@ -61,3 +61,11 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     value = torch.tensor(float(flag), device=device)
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return bool(value > 0)
+
+
+def another_rank_ended(error: RuntimeError) -> bool:
+    """Whether an error is what is left of a collective operation when another process is gone."""
+    if isinstance(error, getattr(dist, "DistError", ())):
+        return True
+    words = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
+    return any(word in str(error).lower() for word in words)  # gloo raises plain RuntimeErrors

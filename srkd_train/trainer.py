@@ -17,13 +17,14 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from srkd_ros import student
-from srkd_ros.errors import ConfigError, DataError
+from srkd_ros.errors import ConfigError, DataError, SrkdError
 from srkd_ros.labels import LabelSet
 from srkd_ros.network import PointTransformer, parameter_count, spconv_backend
 from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
 from srkd_train.loading import RunSampler, Source, open_sources, training_loader, validation_loader
+from srkd_train.ranks import another_rank_ended
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
 from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, git_revision, measure_inputs
 from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
@@ -67,6 +68,13 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
     except SystemExit:
         if trainer.interrupted:  # Lightning makes an exit of Ctrl-C
             raise KeyboardInterrupt from None
+        raise
+    except RuntimeError as error:
+        if ranks > 1 and another_rank_ended(error):
+            raise SrkdError(
+                "another process of this training has ended; its own line says why, and --resume continues from the "
+                "last checkpoint"
+            ) from error
         raise
     if module.guard.skipped:
         module.print(f"{module.guard.skipped} steps were skipped: their loss or gradient was not finite")

@@ -18,6 +18,7 @@ import torch
 from test_training import Boxes, config, curve
 
 from srkd_ros import student
+from srkd_ros.errors import DataError, SrkdError
 from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.datasets import Scan
 from srkd_train.distiller import Supervised
@@ -38,6 +39,15 @@ class Slow(Boxes):
 
 class Even(Boxes):
     """Scans without unlabelled points, jitter or range limits: nothing but the split over processes can differ."""
+
+
+class Torn(Even):
+    """Has a scan that cannot be read."""
+
+    def __getitem__(self, index: int) -> Scan:
+        if index == 5:
+            raise DataError("scan 5 is torn")
+        return super().__getitem__(index)
 
 
 def settings(folder: Path, teacher: str, mode: str):
@@ -68,8 +78,11 @@ def main(folder: str, teacher: str, mode: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
     else:
         c = settings(Path(folder), teacher, mode)
-    data = Slow if mode == "killed" else Even
-    train(c, (Source([data(8)]), Source([Boxes(2)])))
+    data = {"killed": Slow, "torn": Torn}.get(mode, Even)
+    try:
+        train(c, (Source([data(8)]), Source([Boxes(2)])))
+    except SrkdError as error:  # as the command does
+        sys.exit(f"error: {error}")
 
 
 def freeze_batch_norm(module: Supervised) -> None:
@@ -132,6 +145,15 @@ def test_two_processes_equal_one_with_twice_the_batch(teacher: Path, tmp_path: P
             np.testing.assert_allclose(tensor, b[name], rtol=2e-3, atol=2e-4, err_msg=name)
             moved = max(moved, float((tensor - student.load(teacher)[0][name]).abs().max()))
     assert moved > 0.02  # and it did learn
+
+
+def test_a_process_that_ends_is_said_by_the_others_in_one_line(teacher: Path, tmp_path: Path):
+    process = start(tmp_path, teacher, "torn")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert "scan 5 is torn" in output
+    assert "error: another process of this training has ended" in output
+    assert "Traceback" not in output
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path):
