@@ -55,6 +55,17 @@ def test_pip_install_is_whole(source, tmp_path):
     assert (printed[2] == "None") == (shutil.which("g++") is None)  # its kernels, where there is a compiler
 
 
+def test_without_a_compiler_the_package_installs_all_the_same(source, tmp_path):
+    prefix = tmp_path / "prefix"
+    shutil.rmtree(source / "build", ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--prefix", str(prefix)]
+    run(*pip, ".", cwd=source, CC="/no/compiler", CXX="/no/compiler")
+    packages = next(prefix.glob("lib/python*/site-packages"))
+    assert not list(packages.glob("srkd_ros/native/*.so"))
+    code = "import srkd_ros.native as n; print(n.load_kernels())"
+    assert run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(packages)).strip() == "None"
+
+
 def test_colcon_build_is_whole(source):
     pytest.importorskip("colcon_core")
     pytest.importorskip("colcon_ros")
@@ -63,6 +74,8 @@ def test_colcon_build_is_whole(source):
     prefix = workspace / "install" / "srkd_ros"
     check_share(prefix / "share" / "srkd_ros")
     assert (prefix / "share/ament_index/resource_index/packages/srkd_ros").is_file()
+    if shutil.which("g++"):
+        assert list(prefix.glob("lib/python*/site-packages/srkd_ros/native/_*.so"))
     for name in ("segmenter_node", "srkd-replay", "srkd-train"):  # where ros2 run looks
         script = prefix / "lib" / "srkd_ros" / name
         assert script.is_file()
