@@ -10,6 +10,7 @@ from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 NAME = "srkd_ros"
 VERSION = re.search(r'__version__ = "(.+?)"', Path("srkd_ros/__init__.py").read_text()).group(1)
@@ -55,7 +56,7 @@ def share(*folders: str) -> list:
 def kernels() -> list:
     """The C++ kernels (srkd_ros.native), once for each kind of processor. Without a compiler they are left out."""
     folder = Path("srkd_ros/native")
-    sources, headers = sorted(folder.glob("*.cpp")), sorted(folder.glob("*.h"))
+    sources, headers = ([p for p in sorted(folder.glob(kind)) if p.name[0] != "."] for kind in ("*.cpp", "*.h"))
     made_of = hashlib.sha256(b"".join(p.read_bytes() for p in sorted([*sources, *headers]))).hexdigest()[:16]
     flags = ["-O3", "-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=fast", "-g0"]
     avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
@@ -74,6 +75,15 @@ def kernels() -> list:
         )
         for kind, instructions in kinds.items()
     ]
+
+
+class BuildKernels(build_ext):
+    """Every kind in a folder of its own: they are made from the same sources, by default into the same object files."""
+
+    def build_extension(self, ext: Extension) -> None:
+        common, self.build_temp = self.build_temp, f"{self.build_temp}/{ext.name}"
+        super().build_extension(ext)
+        self.build_temp = common
 
 
 setup(
@@ -100,6 +110,8 @@ setup(
     ],
     extras_require=EXTRAS,
     ext_modules=kernels(),
+    cmdclass={"build_ext": BuildKernels},
+    options={"build_ext": {"force": True}},  # by dates of files, kernels of other sources would stay
     zip_safe=False,
     entry_points={
         "console_scripts": [

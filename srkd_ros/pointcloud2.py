@@ -91,6 +91,8 @@ def write(
     layout = parse(msg)
     if labels.shape != (layout.points,) or confidence.shape != (layout.points,):
         raise ValueError(f"{labels.shape} labels, {confidence.shape} confidences for {layout.points} points")
+    if labels.dtype != np.uint8 or palette.shape != (256, 3):
+        raise ValueError(f"labels are {labels.dtype}, the palette {palette.shape}; expected uint8 and (256, 3)")
     kernels = native.load_kernels()
     xyz = _xyz(layout, aligned=kernels is None) if layout.points else np.empty((0, 3), np.float32)
     colours = _packed(palette)

@@ -100,11 +100,15 @@ class Manifest:
                 f"{source}: manifest format {version}, this program reads {FORMAT_VERSION}: export the student again"
             )
         try:
-            preprocessing: Mapping[str, Any] = data["preprocessing"]
+            given: Mapping[str, Any] = data["preprocessing"]
+            preprocessing = Preprocessing(**{**given, "features": tuple(given["features"])})
+            network = PointTransformerConfig.from_dict(data["network"])
+            if network.in_channels != (features := len(preprocessing.features)):
+                raise ValueError(f"network.in_channels is {network.in_channels} for {features} preprocessing.features")
             return cls(
-                network=PointTransformerConfig.from_dict(data["network"]),
+                network=network,
                 labels=LabelSet.from_dict(data["labels"]),
-                preprocessing=Preprocessing(**{**preprocessing, "features": tuple(preprocessing["features"])}),
+                preprocessing=preprocessing,
                 intensity_scale=float(data["intensity_scale"]),
                 statistics=InputStatistics(**data["statistics"]),
                 provenance=dict(data["provenance"]),

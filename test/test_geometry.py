@@ -198,3 +198,12 @@ def test_curve_orders_sort_each_cloud():
         rank[slots] = torch.arange(len(level))
         code = encode(level.grid, order, depth) | (level.batch << 48)
         assert torch.equal(code.argsort().argsort(), rank)
+
+
+@pytest.mark.parametrize("clouds", [1, 2])
+def test_points_far_beyond_the_codes_fall_into_the_outermost_cell(clouds):
+    xyz = torch.tensor([[0.0, 0.0, 0.0], [3e38, 0.0, 0.0], [20_000.0, 0.0, 0.0]])
+    batch = None if clouds == 1 else torch.zeros(3, dtype=torch.int64)
+    voxels = voxelize(xyz, 0.2, batch, clouds)
+    assert voxels.grid[:, 0].tolist() == [0, 65535]
+    assert voxels.point_to_voxel.tolist() == [0, 1, 1]

@@ -207,6 +207,9 @@ def test_wrong_lengths_are_the_callers_fault():
     msg = rosbags_cloud(XYZI, 16, bytes(16 * 3), width=3)
     with pytest.raises(ValueError, match="3 points"):
         pointcloud2.write(msg, np.zeros(2, np.uint8), np.zeros(3, np.float32), PALETTE)
+    for labels, palette in ((np.zeros(3, int), PALETTE), (np.zeros(3, np.uint8), PALETTE[:20])):
+        with pytest.raises(ValueError, match="expected uint8"):
+            pointcloud2.write(msg, labels, np.zeros(3, np.float32), palette)
     with pytest.raises(ValueError, match="bool"):
         pointcloud2.select(msg, np.zeros(3, np.uint8))
 

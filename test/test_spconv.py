@@ -86,10 +86,10 @@ def test_a_frozen_model_gives_the_same_by_spconv(name, spconv_on_one_thread):
 def stand_in(monkeypatch):
     """An accelerator that finds its own neighbours, as spconv does, and may be slow, wrong or broken."""
 
-    def install(delay=0.0, factor=1.0, broken=False):
+    def install(delay=0.0, factor=1.0, broken=None):
         def convolve(layer, x, level):
             if broken:
-                raise RuntimeError("no kernel image is available for execution\non the device")
+                raise broken
             time.sleep(delay)
             neighbors = neighbors_by_search(level.grid, level.batch, z_order(level.grid), layer.kernel_size)
             out = table_convolution(x, layer.weight, neighbors) * factor
@@ -113,11 +113,12 @@ def stand_in(monkeypatch):
         ({}, 0.1, True, "spconv's convolution: own "),
         ({"factor": 1.5}, 0.1, False, "own convolution: spconv's logits differ by "),
         (
-            {"broken": True},
+            {"broken": RuntimeError("no image\nfor it")},
             0.0,
             False,
-            "own convolution: spconv failed (RuntimeError: no kernel image is available for",
+            "own convolution: spconv failed (RuntimeError: no image)",
         ),
+        ({"broken": AssertionError()}, 0.0, False, "own convolution: spconv failed (AssertionError: )"),
     ],
 )
 def test_the_faster_convolution_is_taken_if_it_is_right(monkeypatch, stand_in, settings, own_delay, taken, said):

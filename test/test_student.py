@@ -43,6 +43,10 @@ def test_round_trip(student_file):
         ({"labels": None}, "lacks the key 'labels'"),
         ({"network": {"in_chanels": 4}}, "in_chanels"),
         ({"preprocessing": {"voxel_size": -1, "features": ["x"]}}, "voxel_size"),
+        (
+            {"preprocessing": {"voxel_size": 0.2, "features": ["x", "y"]}},
+            "in_channels is 4 for 2 preprocessing.features",
+        ),
         ({"statistics": {"colour": {}}}, "colour"),
     ],
 )

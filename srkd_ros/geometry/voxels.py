@@ -33,19 +33,20 @@ def voxelize(xyz: Tensor, voxel_size: float, batch: Tensor | None = None, clouds
     Cells are counted from each cloud's lowest corner after flooring to the global grid, as Pointcept's GridSample does.
     Points more than 2**16 cells from that corner fall into the outermost cell.
     """
-    kernels = native.load_kernels() if xyz.device.type == "cpu" and batch is None else None
+    alone = batch is None and xyz.device.type == "cpu" and xyz.dtype == torch.float32
+    kernels = native.load_kernels() if alone else None
     if kernels is not None and (made := kernels.voxelize(xyz, voxel_size)) is not None:
         code, grid, first_point, points, point_to_voxel = made
         return Voxels(grid, torch.zeros_like(code), code, point_to_voxel, first_point, points, clouds)
-    cell = torch.floor(xyz.double() / voxel_size).long()  # double: the cell of a point must not depend on rounding
+    cell = torch.floor(xyz.double() / voxel_size)  # double: the cell of a point must not depend on rounding
     if batch is None:
         lowest = cell.amin(0) if len(cell) else cell.new_zeros(3)
         cell = cell - lowest
     else:
-        lowest = cell.new_full((clouds, 3), torch.iinfo(torch.int64).max)
+        lowest = cell.new_full((clouds, 3), torch.inf)
         lowest.scatter_reduce_(0, batch[:, None].expand(-1, 3), cell, "amin")
         cell = cell - lowest.index_select(0, batch)
-    return voxels_from_grid(cell.clamp_(max=(1 << MAX_DEPTH) - 1), batch, clouds)
+    return voxels_from_grid(cell.clamp_(max=(1 << MAX_DEPTH) - 1).long(), batch, clouds)
 
 
 def voxels_from_grid(cell: Tensor, batch: Tensor | None = None, clouds: int = 1) -> Voxels:

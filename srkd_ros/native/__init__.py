@@ -30,7 +30,7 @@ _left_alone = False
 
 def sources_hash(folder: Path = FOLDER) -> str:
     """Of the C++ files, so that kernels built from others are not taken; empty where there are none."""
-    files = sorted([*folder.glob("*.cpp"), *folder.glob("*.h")])
+    files = sorted(file for kind in ("*.cpp", "*.h") for file in folder.glob(kind) if file.name[0] != ".")
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else ""
 
 
@@ -38,7 +38,9 @@ def kernels_for(*tensors: torch.Tensor) -> Kernels | None:
     """The kernels, if they can take these tensors: float32 on the CPU, no gradient wanted, nothing traced."""
     if torch.is_grad_enabled() or any(t.device.type != "cpu" or t.dtype != torch.float32 for t in tensors):
         return None
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+    if any(type(t) not in (torch.Tensor, torch.nn.Parameter) for t in tensors):  # one that only stands for another
+        return None
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
         return None
     return load_kernels()
 
@@ -87,9 +89,11 @@ def _open(file: Path, kind: str, region: ctypes.c_void_p | None) -> Kernels | No
 def _parallel_region() -> ctypes.c_void_p | None:
     """GOMP_parallel of the OpenMP library that torch uses; None where it is another one: one thread, then."""
     try:
-        loaded = {word for word in Path("/proc/self/maps").read_text().split() if "/libgomp" in word}
-        for path in sorted(loaded, key=lambda path: "/torch" not in path):  # another library may have brought its own
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # not Linux
+        return None
+    loaded = {fields[5] for fields in (line.split(maxsplit=5) for line in maps) if "/libgomp" in fields[-1]}
+    for path in sorted(loaded, key=lambda path: ("/torch" not in path, path)):  # other libraries may bring their own
+        with contextlib.suppress(AttributeError, OSError):
             return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p)
-    except (AttributeError, OSError):  # not Linux
-        pass
     return None

@@ -109,7 +109,7 @@ void attend(const Patch &patch, int64_t head, Rows q, Rows k, Rows v, float scal
         Floats query[K], sum[D];
         for (int i = 0; i < K; ++i) query[i] = load<WIDTH>(turned[i]);
         for (int d = 0; d < D; ++d) sum[d] = Floats{};
-        Floats highest = Floats{} - std::numeric_limits<float>::infinity(), total = Floats{};
+        Floats highest = Floats{} - std::numeric_limits<float>::max(), total = Floats{};  // infinite less infinite: none
         for (int64_t start = 0; start < patch.key_count; start += BLOCK) {
             const int count = int(patch.key_count - start < BLOCK ? patch.key_count - start : BLOCK);
             alignas(64) Floats score[BLOCK];

@@ -72,6 +72,10 @@ class Kernels:
         if pairs:
             x = F.pad(x, (0, x.shape[1] % 2)).to(torch.bfloat16)
         x, weight, neighbors = x.contiguous(), weight.contiguous(), neighbors.contiguous()
+        if x.shape[1] != inside * (2 if pairs else 1) or neighbors.shape != (len(x), offsets):
+            raise ValueError(
+                f"features {tuple(x.shape)}, weight {tuple(weight.shape)}, {tuple(neighbors.shape)} neighbours"
+            )
         self._library.srkd_convolution(
             *(_pointer(t) for t in (x, neighbors, weight, bias)),
             *(c_int64(n) for n in (len(x), offsets, inside, outside)),
@@ -99,7 +103,7 @@ class Kernels:
         points [V], and the points' voxels [N], all int64. None if a code and N need more than 64 bits.
         """
         xyz = xyz.contiguous()
-        lists = [torch.empty(len(xyz), *shape, dtype=torch.int64) for shape in ((), (3,), (), (), ())]
+        lists = [xyz.new_empty(len(xyz), *shape, dtype=torch.int64) for shape in ((), (3,), (), (), ())]
         size, threads = c_double(voxel_size), c_int(torch.get_num_threads())
         count = self._voxelize(_pointer(xyz), c_int64(len(xyz)), size, *(_pointer(t) for t in lists), threads)
         if count < 0:
@@ -110,6 +114,8 @@ class Kernels:
     def voxel_mean(self, values: Tensor, point_to_voxel: Tensor, points: Tensor) -> Tensor:
         """Mean of values float32 [N, C] of each voxel's points: [V, C]. Voxels of points, points of voxels: int64."""
         values = values.contiguous()
+        if len(values) != len(point_to_voxel):
+            raise ValueError(f"{len(values)} values of {len(point_to_voxel)} points")
         mean = values.new_empty(len(points), values.shape[1])
         sizes = (c_int64(n) for n in (len(values), *mean.shape))
         given = (values, point_to_voxel, points)
@@ -127,7 +133,7 @@ class Kernels:
     ) -> Tensor:
         """See geometry.neighbors.neighbors_by_descent: int32 [V, K]. `parents` and `grid` are int64, the rest int32."""
         given = [t.contiguous() for t in (parent_neighbors, parents, grid, children, direction, child)]
-        out = torch.empty(len(parents), direction.shape[1], dtype=torch.int32)
+        out = parents.new_empty(len(parents), direction.shape[1], dtype=torch.int32)
         sizes = (c_int64(n) for n in out.shape)
         threads = c_int(torch.get_num_threads())
         self._library.srkd_neighbors(*(_pointer(t) for t in given), *sizes, _pointer(out), threads)
@@ -140,8 +146,11 @@ class Kernels:
 
         xyz float32 [N, 3] with adjacent coordinates, labels uint8 [N], confidence float32 [N], colours uint32 [256].
         """
-        labels, confidence = np.ascontiguousarray(labels, np.uint8), np.ascontiguousarray(confidence, np.float32)
-        given = (c_void_p(array.ctypes.data) for array in (labels, confidence, np.ascontiguousarray(colours)))
+        wanted = ((labels, np.uint8), (confidence, np.float32), (colours, np.uint32))
+        arrays = [np.ascontiguousarray(array, dtype) for array, dtype in wanted]
+        if [len(array) for array in arrays] != [len(xyz), len(xyz), 256] or len(out) < 24 * len(xyz):
+            raise ValueError("arrays of other lengths")
+        given = [c_void_p(array.ctypes.data) for array in arrays]
         first, step = c_void_p(xyz.ctypes.data), c_int64(xyz.strides[0])
         size, threads = c_int64(len(xyz)), c_int(torch.get_num_threads())
         into = c_void_p(out.ctypes.data)

@@ -27,7 +27,7 @@ void parallel_for(int64_t count, int threads, const Body &body) {
             (*all->body)(i);
         }
     };
-    if (threads > count) threads = int(count);
-    if (threads > 1 && parallel_region) parallel_region(work, &shared, unsigned(threads), 0);
+    // Always with the same number: a smaller team would end threads, and torch's next one start them again.
+    if (threads > 1 && count > 1 && parallel_region) parallel_region(work, &shared, unsigned(threads), 0);
     else work(&shared);
 }

@@ -25,7 +25,7 @@ void srkd_max_pooling(const float *x, const int64_t *parents, int64_t voxels, in
                 continue;
             }
             for (int64_t c = 0; c < channels; ++c)  // a NaN stays
-                best[c] = (best[c] >= row[c]) | (best[c] != best[c]) ? best[c] : row[c];
+                best[c] = ((best[c] >= row[c]) | (best[c] != best[c])) ? best[c] : row[c];
         }
     });
 }

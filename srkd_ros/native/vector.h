@@ -85,5 +85,5 @@ inline Floats power_of_two(Floats x) {
         p = p * f + 0.693147182f;
         p = p * f + 1.0f;
     }
-    return floats(bits(p) + (bits(shifted) << 23));  // to the exponent; the whole number's other bits are shifted out
+    return p * floats((bits(shifted) << 23) + 0x3f800000);  // the whole number as an exponent, its other bits shifted out
 }

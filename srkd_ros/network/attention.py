@@ -58,7 +58,7 @@ class PatchAttention(nn.Module):
         voxels, channels = x.shape
         patches, dim = level.patches[self.order], channels // self.heads
         if self.rope_base is None:
-            parts = (self.qkv(x),)
+            parts: tuple[Tensor, ...] = (self.qkv(x),)
         else:
             if self.interleaved:
                 qkv = self.qkv(x)
@@ -68,7 +68,7 @@ class PatchAttention(nn.Module):
             turned = rotate(qkv[:, : 2 * channels].view(voxels, -1, dim), level.rotary(dim, self.rope_base))
             parts = (turned.view(voxels, -1), qkv[:, 2 * channels :])
         kernels = native.kernels_for(*parts)
-        if kernels is not None and kernels.has_width(dim):
+        if kernels is not None and kernels.has_width(dim) and patches.table.dtype == torch.int64:  # a graph's is int32
             q, k, v = (rows for part in parts for rows in part.split(channels, 1))
             out = kernels.attention(q, k, v, self.heads, patches.table, patches.slot, patches.mask, self.dtype)
         else:

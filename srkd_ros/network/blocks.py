@@ -118,8 +118,9 @@ def max_over_children(x: Tensor, fine: Level, coarse: Level) -> Tensor:
 
     By the children table [Vp, 8] where the geometry has it (engines know no scatter with a reduction), else by scatter.
     """
-    if fine.parents is not None and (kernels := native.kernels_for(x)) is not None:
-        return kernels.max_pooling(x, fine.parents, len(coarse))
+    parents = fine.parents  # a graph's are int32
+    if parents is not None and parents.dtype == torch.int64 and (kernels := native.kernels_for(x)) is not None:
+        return kernels.max_pooling(x, parents, len(coarse))
     if coarse.children is None:
         assert fine.parents is not None
         lowest = x.new_full((len(coarse), x.shape[1]), -torch.inf)

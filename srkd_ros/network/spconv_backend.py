@@ -9,6 +9,7 @@ gradients flow back to it, and a checkpoint does not know which kernels made it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from types import ModuleType
 from typing import Any
@@ -77,7 +78,9 @@ class _Backend:
             kernel = self._kernel(layer, x.dtype)
             if self._frozen:
                 self._kernels[layer] = kernel
-        with torch.autocast(x.device.type, enabled=False):
+        # spconv works on the stream of the current device, whichever device the features are on.
+        on_device = torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+        with on_device, torch.autocast(x.device.type, enabled=False):
             result = kernel(self._tensor(x, level))
         level.accelerator.indice_dict.update(result.indice_dict)  # spconv fills a copy
         out = result.features.to(given)

@@ -37,10 +37,14 @@ def take_faster_convolution(model: PointTransformer, spec: GeometrySpec) -> tupl
         ours, own_ms = _measure(model, features, voxels, spec)
         spconv_backend.attach(model)
         theirs, their_ms = _measure(model, features, voxels, without)
+        _measure(model, features[:1], voxelize(torch.zeros(1, 3, device=device), 1.0), without)  # any cloud may come
         difference = float((theirs - ours).norm() / ours.norm())
     except Exception as error:  # a wheel for another CUDA, GPU or torch fails in ways of its own
         spconv_backend.detach(model)
-        return spec, f"own convolution: spconv failed ({type(error).__name__}: {str(error).splitlines()[0][:80]})"
+        return (
+            spec,
+            f"own convolution: spconv failed ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:80]})",
+        )
     times = f"{own_ms:.1f} ms on a trial cloud, spconv {their_ms:.1f} ms"
     if not difference <= _CLOSE:
         spconv_backend.detach(model)
