@@ -1,15 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Networks, students and clouds for the tests of folding, export and runtimes."""
+"""Networks, students, clouds and kernels for the tests of folding, export and runtimes."""
 
 import dataclasses
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import numpy as np
 import torch
 from torch import nn
 
-from srkd_ros import student
+from srkd_ros import native, student
 from srkd_ros.labels import LabelSet
 from srkd_ros.network import PRESETS, PointTransformer, PointTransformerConfig
 
@@ -70,3 +71,13 @@ def scene(points: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     xyz[: points // 2, 2] = -1.7
     xyz[points // 2 : points * 3 // 4, 0] = 8.0
     return xyz, generator.uniform(0, 1, points).astype(np.float32)
+
+
+def built_kernels() -> list:
+    """Kernels of every kind that is built here and that this processor runs."""
+    found = {}
+    for kind in native.KINDS:
+        file = native.FOLDER / f"_{kind}{EXTENSION_SUFFIXES[0]}"
+        if file.is_file() and (kernels := native._open(file, kind, native._parallel_region())) is not None:
+            found[kind] = kernels
+    return list(found.values())

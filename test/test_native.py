@@ -4,19 +4,14 @@
 """The C++ kernels, every kind that this machine can run, against float64 sums written from the definitions."""
 
 import dataclasses
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import shallow, trained
+from networks import built_kernels, shallow, trained
 
 from srkd_ros import native
 from srkd_ros.geometry import GeometrySpec, LevelSpec, build_geometry, voxelize, voxels_from_grid
@@ -28,28 +23,11 @@ from srkd_ros.network.blocks import max_over_children
 from srkd_ros.network.folding import fold
 from srkd_train.export_graph import GraphNetwork, table_names
 
-
-def built() -> list:
-    """Kernels of every kind that is built here and that this processor runs."""
-    found = {}
-    for kind in native.KINDS:
-        file = native.FOLDER / f"_{kind}{EXTENSION_SUFFIXES[0]}"
-        if file.is_file() and (kernels := native._open(file, kind, native._parallel_region())) is not None:
-            found[kind] = kernels
-    return list(found.values())
-
-
-KERNELS = built()
+KERNELS = built_kernels()
 each_kind = pytest.mark.parametrize("kernels", KERNELS, ids=lambda kernels: kernels.kind)
 narrow_kind = pytest.mark.parametrize(
     "kernels", [k for k in KERNELS if torch.bfloat16 in k.dtypes], ids=lambda kernels: kernels.kind
 )
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_an_installation_with_a_compiler_has_kernels():
-    assert KERNELS, "pip install -e . builds them; run it again after a change of their sources"
-    assert native.load_kernels() is not None
 
 
 @pytest.fixture(autouse=True, params=[1, 3], scope="module")
@@ -287,20 +265,6 @@ def test_a_trace_computes_again():
         assert traced(torch.tensor([[1.0, 2], [3, 0], [5, 6]])).tolist() == [[3, 2], [5, 6]]
 
 
-def test_the_openmp_library_is_found_whatever_its_path(monkeypatch):
-    if (found := native._parallel_region()) is None:
-        pytest.skip("torch has another OpenMP library here")
-    real = Path("/proc/self/maps").read_text()
-    path = next(line.split(maxsplit=5)[5] for line in real.splitlines() if "/libgomp" in line)
-    lines = (
-        f"7f00-7f01 r-xp 00000000 08:01 1    /no such folder/torch/lib/libgomp.so.1\n{real}7f02-7f03 rw-p 0 00:00 0\n"
-    )
-    monkeypatch.setattr(Path, "read_text", lambda self: lines)
-    again = native._parallel_region()
-    assert again is not None
-    assert again.value == found.value, path
-
-
 def test_kernels_are_left_alone_where_they_cannot_serve():
     x = torch.randn(4, 16)
     assert native.kernels_for(x) is None  # a gradient may be wanted
@@ -308,25 +272,3 @@ def test_kernels_are_left_alone_where_they_cannot_serve():
         assert native.kernels_for(x.double()) is None
         assert native.kernels_for(x, x.to(torch.bfloat16)) is None
         assert (native.kernels_for(x) is None) == (not KERNELS)
-
-
-@pytest.mark.parametrize(("wanted", "kind"), [("0", "None"), ("nothing", "None"), *((k.kind, k.kind) for k in KERNELS)])
-def test_the_environment_chooses_them(wanted, kind):
-    code = "import srkd_ros.native as n; k = n.load_kernels(); print(k and k.kind)"
-    printed = subprocess.run([sys.executable, "-c", code], env={"SRKD_NATIVE": wanted}, capture_output=True, text=True)
-    assert printed.stdout.strip() == kind, printed.stderr
-
-
-@pytest.mark.skipif(not KERNELS, reason="no kernels were built")
-def test_kernels_of_other_sources_are_not_taken(tmp_path, monkeypatch):
-    kind = KERNELS[0].kind
-    file = native.FOLDER / f"_{kind}{EXTENSION_SUFFIXES[0]}"
-    assert native._open(file, kind, None) is not None
-    for source in native.FOLDER.glob("*.cpp"):
-        shutil.copy(source, tmp_path)
-    (tmp_path / "cpu.cpp").write_text("changed since\n")
-    changed = native.sources_hash(tmp_path)
-    monkeypatch.setattr(native, "sources_hash", lambda: changed)
-    assert native._open(file, kind, None) is None
-    (tmp_path / "other.so").write_text("no library\n")
-    assert native._open(tmp_path / "other.so", kind, None) is None
