@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from srkd_ros.errors import ConfigError
@@ -49,14 +50,26 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def changes(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[Change]:
-    """Methods in both whose input is the same, worst first."""
+    """Methods in both whose input is the same, worst first.
+
+    What disturbs the calibrator of one input makes all its methods look cheap, and slower than that the next time. So a
+    cost counts in two units, the calibrator beside it and the usual one of its run, and the kinder change is taken.
+    """
     then = {_key(row): row for row in committed}
-    found = [
-        Change(_key(row), then[_key(row)]["calibrated"], row["calibrated"])
-        for row in rows
-        if _key(row) in then and then[_key(row)]["sizes"] == row["sizes"]
-    ]
+    usual_then, usual_now = _usual_unit(committed), _usual_unit(rows)
+    found = []
+    for row in rows:
+        before = then.get(_key(row))
+        if before is not None and before["sizes"] == row["sizes"]:
+            beside = Change(_key(row), before["calibrated"], row["calibrated"])
+            usual = Change(_key(row), before["median_ms"] / usual_then, row["median_ms"] / usual_now)
+            found.append(min(beside, usual, key=lambda change: change.factor))
     return sorted(found, key=lambda change: -change.factor)
+
+
+def _usual_unit(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Milliseconds of the calibrator in a run, by what its methods took in both units."""
+    return median(row["median_ms"] / row["calibrated"] for row in rows) if rows else 1.0
 
 
 def incomparable(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
