@@ -89,5 +89,5 @@ def test_the_player_keeps_time_and_stops_on_a_signal(clock, tmp_path):
         player.kill()
         recorder.close()
     times = [int(line.split()[1]) for line in log.read_text().splitlines()[:5]]
-    assert np.all(np.diff(times) > 0.15e9)
+    assert np.median(np.diff(times)) == pytest.approx(0.2e9, abs=0.05e9)  # after a late one, the next is on time again
     assert (times[-1] - times[0]) * 1e-9 == pytest.approx(0.8, abs=0.3)
