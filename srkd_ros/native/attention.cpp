@@ -66,7 +66,7 @@ struct Narrow {
         for (int i = 0; i < KEY; ++i) keys[j * KEY + i] = pair(key[2 * i], key[2 * i + 1]);
         for (int d = 0; d < D; ++d) {  // keys 2 i and 2 i + 1 share D floats; the first clears the place of the second
             float &both = values[(j / 2) * D + d];
-            both = j % 2 ? float_of(bits_of(both) | narrowed(value[d]) << 16) : float_of(narrowed(value[d]));
+            both = j % 2 ? as<float>(as<uint32_t>(both) | narrowed(value[d]) << 16) : as<float>(narrowed(value[d]));
         }
     }
 
@@ -79,11 +79,11 @@ struct Narrow {
     static void weigh(const Floats *score, Floats best, const float *value, int count, Floats &total, Floats *sum) {
         for (int j = 0; j < count; j += 2, value += D) {
             // The weights' upper halves as they are: what is cut off is missing in the total too.
-            const Ints low = bits(power_of_two<true>(score[j] - best)) & int32_t(0xffff0000);
+            const Ints low = as<Ints>(power_of_two<true>(score[j] - best)) & int32_t(0xffff0000);
             Ints high = {};
-            if (j + 1 < count) high = bits(power_of_two<true>(score[j + 1] - best)) & int32_t(0xffff0000);
-            total += floats(low) + floats(high);
-            const Floats weights = floats(shifted(low) | high);
+            if (j + 1 < count) high = as<Ints>(power_of_two<true>(score[j + 1] - best)) & int32_t(0xffff0000);
+            total += as<Floats>(low) + as<Floats>(high);
+            const Floats weights = as<Floats>(shifted(low) | high);
 #pragma GCC unroll 32
             for (int d = 0; d < D; ++d) sum[d] = add_pairs(sum[d], weights, float_in_all_lanes<Floats>(value[d]));
         }

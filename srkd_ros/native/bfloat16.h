@@ -31,23 +31,11 @@ inline V add_pairs(V sum, V, V) {
 }
 #endif
 
-inline uint32_t bits_of(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-inline float float_of(uint32_t bits) {
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 // The upper half of a float, rounded to nearest even; not-a-number stays one.
 inline uint32_t narrowed(float x) {
-    const uint32_t bits = bits_of(x);
+    const uint32_t bits = as<uint32_t>(x);
     if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
     return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
 }
 
-inline float pair(float low, float high) { return float_of(narrowed(low) | narrowed(high) << 16); }
+inline float pair(float low, float high) { return as<float>(narrowed(low) | narrowed(high) << 16); }

@@ -30,8 +30,8 @@ inline V add(V sum, V weight, float x) {
 template <bool PAIRS>
 inline float multiplied(float sum, float a, float b) {
     if constexpr (!PAIRS) return sum + a * b;
-    const uint32_t high = 0xffff0000, x = bits_of(a), y = bits_of(b);
-    return sum + float_of(x << 16) * float_of(y << 16) + float_of(x & high) * float_of(y & high);
+    const uint32_t high = 0xffff0000, x = as<uint32_t>(a), y = as<uint32_t>(b);
+    return sum + as<float>(x << 16) * as<float>(y << 16) + as<float>(x & high) * as<float>(y & high);
 }
 
 // Adds R rows of inputs times the columns [column, column + N * W) of the weight to R rows of outputs.

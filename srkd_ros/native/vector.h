@@ -34,16 +34,19 @@ inline void store(float *to, typename VectorOf<W>::Floats value) {
     std::memcpy(to, &value, sizeof value);
 }
 
+// The same bits as another type.
+template <class To, class From>
+inline To as(const From &from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &from, sizeof to);
+    return to;
+}
+
 template <class V>
 inline V float_in_all_lanes(float x) {
     // Not x + 0: a float may hold other bits than a number's.
-    constexpr int W = sizeof(V) / 4;
-    int32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    typename VectorOf<W>::Ints all = typename VectorOf<W>::Ints{} + bits;
-    V value;
-    std::memcpy(&value, &all, sizeof value);
-    return value;
+    return as<V>(typename VectorOf<sizeof(V) / 4>::Ints{} + as<int32_t>(x));
 }
 
 using Floats = VectorOf<WIDTH>::Floats;
@@ -51,18 +54,6 @@ using Ints = VectorOf<WIDTH>::Ints;
 
 // The larger one of each lane; b where one of them is not a number.
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
-inline Ints bits(Floats x) {
-    Ints value;
-    std::memcpy(&value, &x, sizeof value);
-    return value;
-}
-
-inline Floats floats(Ints x) {
-    Floats value;
-    std::memcpy(&value, &x, sizeof value);
-    return value;
-}
 
 // 2 to the power of x for x <= 0, to 1.1e-7, or, where half precision follows, to 1e-4; below -126 it is the smallest
 // normal number. Not-a-number stays.
@@ -85,5 +76,5 @@ inline Floats power_of_two(Floats x) {
         p = p * f + 0.693147182f;
         p = p * f + 1.0f;
     }
-    return p * floats((bits(shifted) << 23) + 0x3f800000);  // the whole number as an exponent, its other bits shifted out
+    return p * as<Floats>((as<Ints>(shifted) << 23) + 0x3f800000);  // whole as an exponent, other bits shifted out
 }
