@@ -89,5 +89,7 @@ def test_the_player_keeps_time_and_stops_on_a_signal(clock, tmp_path):
         player.kill()
         recorder.close()
     times = [int(line.split()[1]) for line in log.read_text().splitlines()[:5]]
-    assert np.median(np.diff(times)) == pytest.approx(0.2e9, abs=0.05e9)  # after a late one, the next is on time again
+    late = np.diff(times, prepend=times[0]).cumsum() * 1e-9 - 0.2 * np.arange(5)
+    late -= late.min()  # behind the one that is most on time: a cloud that came early makes all others late
+    assert np.median(late) < 0.05
     assert (times[-1] - times[0]) * 1e-9 == pytest.approx(0.8, abs=0.3)
