@@ -3,9 +3,9 @@
 
 """Package of both halves: an ament_python package for colcon, and an ordinary one for pip."""
 
-import hashlib
 import platform
 import re
+import runpy
 from glob import glob
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def share(*folders: str) -> list:
 def kernels() -> list:
     """The C++ kernels (srkd_ros.native), once for each kind of processor. Without a compiler they are left out."""
     folder = Path("srkd_ros/native")
-    sources, headers = ([p for p in sorted(folder.glob(kind)) if p.name[0] != "."] for kind in ("*.cpp", "*.h"))
-    made_of = hashlib.sha256(b"".join(p.read_bytes() for p in sorted([*sources, *headers]))).hexdigest()[:16]
+    shared = runpy.run_path(str(folder / "sources.py"))  # an import would need torch
+    files, made_of = shared["source_files"](folder), shared["sources_hash"](folder)
     flags = ["-O3", "-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=fast", "-g0"]
     avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
     kinds = {"avx512bf16": [*avx512, "-mavx512bf16"], "avx512": avx512, "avx2": ["-mavx2", "-mfma"]}
@@ -66,9 +66,9 @@ def kernels() -> list:
     return [
         Extension(
             f"srkd_ros.native._{kind}",
-            [str(path) for path in sources],
+            [str(path) for path in files if path.suffix == ".cpp"],
             define_macros=[("SRKD_SOURCES", f'"{made_of}"')],
-            depends=[str(path) for path in headers],
+            depends=[str(path) for path in files if path.suffix == ".h"],
             extra_compile_args=[*flags, *instructions],
             language="c++",
             optional=True,

@@ -53,7 +53,7 @@ def test_kernels_of_other_sources_are_not_taken(tmp_path, monkeypatch):
         shutil.copy(source, tmp_path)
     (tmp_path / "cpu.cpp").write_text("changed since\n")
     changed = native.sources_hash(tmp_path)
-    monkeypatch.setattr(native, "sources_hash", lambda: changed)
+    monkeypatch.setattr(native, "sources_hash", lambda folder: changed)
     assert native._open(file, kind, None) is None
     (tmp_path / "other.so").write_text("no library\n")
     assert native._open(tmp_path / "other.so", kind, None) is None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -21,17 +20,12 @@ from pathlib import Path
 import torch
 
 from srkd_ros.native.kernels import Kernels
+from srkd_ros.native.sources import sources_hash
 
 KINDS = ("avx512bf16", "avx512", "avx2", "generic")  # the best first
 FOLDER = Path(__file__).parent
 
 _left_alone = False
-
-
-def sources_hash(folder: Path = FOLDER) -> str:
-    """Of the C++ files, so that kernels built from others are not taken; empty where there are none."""
-    files = sorted(file for kind in ("*.cpp", "*.h") for file in folder.glob(kind) if file.name[0] != ".")
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else ""
 
 
 def kernels_for(*tensors: torch.Tensor) -> Kernels | None:
@@ -80,7 +74,7 @@ def _open(file: Path, kind: str, region: ctypes.c_void_p | None) -> Kernels | No
         made_of = library.srkd_sources().decode()
     except (AttributeError, OSError):  # of another system, or not ours
         return None
-    if made_of != (sources_hash() or made_of) or not library.srkd_supported():
+    if made_of != (sources_hash(FOLDER) or made_of) or not library.srkd_supported():
         return None
     library.srkd_threads(region)
     return Kernels(library, kind)
