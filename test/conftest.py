@@ -19,7 +19,10 @@ os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
 def pytest_configure() -> None:
     """One torch thread: tests start processes of their own, and threads that wait for a core make all of them crawl."""
     importlib.import_module("srkd_ros")  # sets OpenMP's way of waiting, which torch reads as it is imported
-    importlib.import_module("torch").set_num_threads(1)
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(1)
+    if not torch.cuda.is_available():  # read when Triton is imported: its interpreter runs our GPU kernels here
+        os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

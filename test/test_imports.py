@@ -50,6 +50,7 @@ def offenders(package: str, allowed) -> list[str]:
         ("tensorrt_rtx", lambda p: p.startswith("srkd_ros/runtimes/tensorrt")),
         ("onnxruntime", lambda p: p == "srkd_ros/runtimes/onnx_runtime.py"),
         ("onnx", lambda p: p.startswith("srkd_train/export")),
+        ("triton", lambda p: p.startswith("srkd_ros/gpu/")),
         ("lightning", lambda p: p.startswith("srkd_train/")),
     ],
 )

@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from srkd_ros import gpu
+
 MAX_DEPTH = 16
 """Bits per axis of a code; 16 bits at 0.05 m reach 3.2 km."""
 
@@ -32,11 +34,10 @@ def hilbert(grid: Tensor, depth: int) -> Tensor:
     automaton over octants, read from the coarsest level down; its tables are made once, and a look-up consumes three
     levels.
     """
-    start, tables = _hilbert_tables(grid.device)
+    first, tables, steps = _automaton(depth, grid.device)
     morton = z_order(grid)
-    steps = -(-depth // _LEVELS_A_STEP)
     bits = 3 * _LEVELS_A_STEP
-    state = torch.full_like(morton, start[steps * _LEVELS_A_STEP - depth])
+    state = torch.full_like(morton, first)
     code = torch.zeros_like(morton)
     for step in reversed(range(steps)):
         entry = tables.index_select(0, (state << bits) | ((morton >> (bits * step)) & ((1 << bits) - 1)))
@@ -47,9 +48,15 @@ def hilbert(grid: Tensor, depth: int) -> Tensor:
 
 def encode(grid: Tensor, order: str, depth: int) -> Tensor:
     """Codes int64 [V] along one of the orders "z", "z-trans", "hilbert", "hilbert-trans"."""
-    if order.endswith("-trans"):
+    exchanged, turning = order.endswith("-trans"), order.startswith("hilbert")
+    if (kernels := gpu.taken_for(grid.device)) is not None:
+        if not turning:
+            return kernels.geometry.curve_codes(grid, None, 0, 0, depth, exchanged)
+        state, tables, steps = _automaton(depth, grid.device)
+        return kernels.geometry.curve_codes(grid, tables, state, steps, depth, exchanged)
+    if exchanged:
         grid = grid[:, [1, 0, 2]]
-    return hilbert(grid, depth) if order.startswith("hilbert") else z_order(grid)
+    return hilbert(grid, depth) if turning else z_order(grid)
 
 
 @cache
@@ -86,6 +93,13 @@ def _advance(state: _State, octant: int) -> tuple[_State, int]:
         (new_flips[0], new_flips[1], new_flips[2]),
         parity,
     ), digits
+
+
+def _automaton(depth: int, device: torch.device) -> tuple[int, Tensor, int]:
+    """Start state, table and number of look-ups for codes of `depth` bits an axis."""
+    start, tables = _hilbert_tables(device)
+    steps = -(-depth // _LEVELS_A_STEP)
+    return start[steps * _LEVELS_A_STEP - depth], tables, steps
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srkd_ros import native
+from srkd_ros import gpu, native
 from srkd_ros.geometry.curves import MAX_DEPTH, encode
 from srkd_ros.geometry.neighbors import Pairs, neighbors_by_descent, neighbors_by_search, octant, pairs_from_half
 from srkd_ros.geometry.patches import Patches, make_patches
@@ -85,18 +85,38 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
 
     Host and device meet twice: for the sizes of all levels at once, and, with pair lists, for their lengths.
     """
-    shifts = range(1, len(spec.levels))
-    changes = torch.ones(len(spec.levels) - 1, len(voxels.code), dtype=torch.bool, device=voxels.code.device)
+    kernels = gpu.taken_for(voxels.code.device)
+    if kernels is not None and voxels.clouds == 1 and len(spec.levels) > 1:
+        levels, codes, extent = _levels_by_kernels(voxels, len(spec.levels), kernels)
+    else:
+        levels, codes, extent = _levels(voxels, len(spec.levels))
+    _add_neighbors(levels, codes, spec)
+    for number, (level, wanted) in enumerate(zip(levels, spec.levels, strict=True)):
+        own = (extent >> number) + 1
+        depth = own.bit_length() if spec.curve_depth == "level" else max((extent + 1).bit_length() - number, 1)
+        for order in wanted.orders:
+            level.patches[order] = make_patches(
+                _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
+            )
+        if level.children is not None:
+            level.children = level.children[:-1] if spec.tables == "neighbors" else None
+    return Geometry(levels, spec)
+
+
+def _levels(voxels: Voxels, count: int) -> tuple[list[Level], list[Tensor], int]:
+    """`count` levels with parents and children [V + 1, 8], their codes, and the largest coordinate."""
+    shifts = range(1, count)
+    changes = torch.ones(count - 1, len(voxels.code), dtype=torch.bool, device=voxels.code.device)
     for row, shift in enumerate(shifts):
         cell = voxels.code >> (3 * shift)
         torch.ne(cell[1:], cell[:-1], out=changes[row, 1:])
-    per_cloud = torch.zeros(len(spec.levels), voxels.clouds, dtype=torch.int64, device=voxels.code.device)
+    per_cloud = torch.zeros(count, voxels.clouds, dtype=torch.int64, device=voxels.code.device)
     per_cloud[0].index_add_(0, voxels.batch, torch.ones_like(voxels.batch))  # bincount would wait for the device
     for row in range(len(shifts)):
         per_cloud[row + 1].index_add_(0, voxels.batch, changes[row].long())
     sizes = torch.cat([per_cloud.flatten(), voxels.grid.amax().view(1)]).tolist()  # the one wait for the device
     extent = sizes.pop()
-    counts = [sizes[i * voxels.clouds : (i + 1) * voxels.clouds] for i in range(len(spec.levels))]
+    counts = [sizes[i * voxels.clouds : (i + 1) * voxels.clouds] for i in range(count)]
 
     levels = [Level(voxels.grid, voxels.batch, counts[0])]
     codes = [voxels.code]
@@ -114,18 +134,22 @@ def build_geometry(voxels: Voxels, spec: GeometrySpec) -> Geometry:
         coarse.children.view(-1).scatter_(0, places, own)
         levels.append(coarse)
         codes.append((voxels.code >> (3 * shift)).index_select(0, heads))
+    return levels, codes, extent
 
-    _add_neighbors(levels, codes, spec)
-    for number, (level, wanted) in enumerate(zip(levels, spec.levels, strict=True)):
-        own = (extent >> number) + 1
-        depth = own.bit_length() if spec.curve_depth == "level" else max((extent + 1).bit_length() - number, 1)
-        for order in wanted.orders:
-            level.patches[order] = make_patches(
-                _curve_order(level, order, min(depth, MAX_DEPTH)), level.counts, spec.patch_size
-            )
-        if level.children is not None:
-            level.children = level.children[:-1] if spec.tables == "neighbors" else None
-    return Geometry(levels, spec)
+
+def _levels_by_kernels(voxels: Voxels, count: int, kernels: gpu.Kernels) -> tuple[list[Level], list[Tensor], int]:
+    """As _levels, for one cloud, in a few launches."""
+    rank = kernels.geometry.boundaries(voxels.code, count - 1).cumsum(1)  # int64 [count - 1, V]
+    *sizes, extent = torch.cat([rank[:, -1], voxels.grid.amax().view(1)]).tolist()  # the one wait for the device
+    levels, codes = [Level(voxels.grid, voxels.batch, [len(voxels.code)])], [voxels.code]
+    for number, size in enumerate(sizes):
+        fine = levels[-1]
+        fine.parents, children, grid, code = kernels.geometry.coarsen(
+            voxels.grid, voxels.code, rank, number, len(fine), size
+        )
+        levels.append(Level(grid, voxels.batch[:size], [size], children=children))
+        codes.append(code)
+    return levels, codes, extent
 
 
 def _add_neighbors(levels: list[Level], codes: list[Tensor], spec: GeometrySpec) -> None:

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from srkd_ros import native
+from srkd_ros import gpu, native
 from srkd_ros.geometry.curves import MAX_DEPTH, z_order
 
 
@@ -43,6 +43,8 @@ def _offsets_on(kernel_size: int, device: torch.device) -> Tensor:
 
 def neighbors_by_search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tensor:
     """Neighbour table int32 [V, K] by binary search among the sorted codes: for the coarsest level. Missing is V."""
+    if (kernels := gpu.taken_for(grid.device)) is not None:
+        return kernels.geometry.search(grid, batch, code, kernel_size)
     voxels = len(code)
     cells = grid[:, None, :] + _offsets_on(kernel_size, grid.device)  # [V, K, 3]
     inside = ((cells >= 0) & (cells < (1 << MAX_DEPTH))).all(-1)
@@ -73,6 +75,8 @@ def neighbors_by_descent(
     direction, child = _descent_tables(kernel_size, half, parents.device)
     if parents.device.type == "cpu" and (kernels := native.load_kernels()) is not None:
         return kernels.neighbors(parent_neighbors, parents, grid, children, direction, child)
+    if (on_gpu := gpu.taken_for(parents.device)) is not None:
+        return on_gpu.geometry.neighbors(parent_neighbors, parents, grid, children, direction, child)
     octants = octant(grid)
     coarse = direction.index_select(0, octants).add_((parents.int() * 27)[:, None])
     fine = (parent_neighbors * 8).view(-1).index_select(0, coarse.view(-1))
