@@ -21,34 +21,11 @@ from srkd_ros.geometry.tables import geometry_of, split_name, table_dimensions
 from srkd_ros.network import PointTransformer
 from srkd_ros.network.blocks import Block
 from srkd_ros.network.folding import fold
-from srkd_ros.runtimes.graph import FEATURES, LOGITS
+from srkd_ros.runtimes.graph import FEATURES, LOGITS, table_names
 from srkd_train.export_attention import GraphAttention
 
 OPSET = 20
 """Gelu came with 20, and TensorRT 10 (JetPack 6) reads up to it."""
-
-
-def table_names(model: PointTransformer) -> list[str]:
-    """The tables that the network reads, finest level first."""
-    config, spec = model.config, model.geometry_spec
-    names: list[str] = []
-    for level, wanted in enumerate(spec.levels):
-        names += [f"neighbors{level}_{size}" for size in wanted.kernel_sizes]
-        if level:
-            names.append(f"children{level}")
-        if level < len(spec.levels) - 1:
-            names.append(f"parents{level}")
-        for order in wanted.orders:
-            names += [f"patches{level}_{order}", f"slots{level}_{order}"]
-        if wanted.orders and config.rope_base is not None:
-            stages = [(config.encoder_channels, config.encoder_heads, config.encoder_attention, config.encoder_depths)]
-            if level < len(config.decoder_channels):
-                stages.append(
-                    (config.decoder_channels, config.decoder_heads, config.decoder_attention, config.decoder_depths)
-                )
-            dims = {c[level] // h[level] for c, h, attention, depth in stages if attention[level] and depth[level]}
-            names += [f"rotary{level}_{dim}" for dim in sorted(dims)]
-    return names
 
 
 class GraphNetwork(nn.Module):

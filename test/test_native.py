@@ -21,7 +21,8 @@ from srkd_ros.native.kernels import paired
 from srkd_ros.network.attention import patch_attention
 from srkd_ros.network.blocks import max_over_children
 from srkd_ros.network.folding import fold
-from srkd_train.export_graph import GraphNetwork, table_names
+from srkd_ros.runtimes.graph import table_names
+from srkd_train.export_graph import GraphNetwork
 
 KERNELS = built_kernels()
 each_kind = pytest.mark.parametrize("kernels", KERNELS, ids=lambda kernels: kernels.kind)

@@ -30,8 +30,8 @@ def split_name(name: str) -> tuple[str, int, str]:
     return match[1], int(match[2]), match[3] or ""
 
 
-def table(geometry: Geometry, name: str, rope_base: float | None) -> Tensor:
-    """One table of a single cloud's geometry (made with tables="neighbors"): int32, or float32 for rotary.
+def stored_table(geometry: Geometry, name: str, rope_base: float | None) -> Tensor:
+    """One table of a single cloud's geometry (made with tables="neighbors"), of the type it was made in.
 
     Shapes: neighbors [V, K], parents [V], children [V, 8], patches [P, W], slots [V], rotary [2, V, D // 2]. A missing
     neighbour is V, a missing child the number of voxels of the finer level.
@@ -50,12 +50,16 @@ def table(geometry: Geometry, name: str, rope_base: float | None) -> Tensor:
     else:
         found = level.parents if kind == "parents" else level.children
     assert found is not None
-    return found.to(torch.int32)
+    return found
 
 
 def named_tables(geometry: Geometry, names: Iterable[str], rope_base: float | None) -> dict[str, Tensor]:
-    """The tables of those names, contiguous, in their order."""
-    return {name: table(geometry, name, rope_base).contiguous() for name in names}
+    """The tables of those names, contiguous, in their order; int32, or float32 for rotary."""
+    tables = {name: stored_table(geometry, name, rope_base) for name in names}
+    return {
+        name: (values if values.is_floating_point() else values.to(torch.int32)).contiguous()
+        for name, values in tables.items()
+    }
 
 
 def table_dimensions(name: str) -> dict[int, str]:

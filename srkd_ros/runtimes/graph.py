@@ -28,6 +28,29 @@ def graph_spec(config: PointTransformerConfig) -> GeometrySpec:
     return dataclasses.replace(spec, tables="neighbors")
 
 
+def table_names(model: PointTransformer) -> list[str]:
+    """The tables that the network reads, finest level first."""
+    config, spec = model.config, model.geometry_spec
+    names: list[str] = []
+    for level, wanted in enumerate(spec.levels):
+        names += [f"neighbors{level}_{size}" for size in wanted.kernel_sizes]
+        if level:
+            names.append(f"children{level}")
+        if level < len(spec.levels) - 1:
+            names.append(f"parents{level}")
+        for order in wanted.orders:
+            names += [f"patches{level}_{order}", f"slots{level}_{order}"]
+        if wanted.orders and config.rope_base is not None:
+            stages = [(config.encoder_channels, config.encoder_heads, config.encoder_attention, config.encoder_depths)]
+            if level < len(config.decoder_channels):
+                stages.append(
+                    (config.decoder_channels, config.decoder_heads, config.decoder_attention, config.decoder_depths)
+                )
+            dims = {c[level] // h[level] for c, h, attention, depth in stages if attention[level] and depth[level]}
+            names += [f"rotary{level}_{dim}" for dim in sorted(dims)]
+    return names
+
+
 def check_inputs(names: Sequence[str], spec: GeometrySpec, path: str | Path) -> list[str]:
     """The names of the tables among a graph's inputs; ModelError if this program does not know one."""
     tables = [name for name in names if name != FEATURES]

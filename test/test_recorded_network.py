@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: 2026 The srkd_ros authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A network recorded for clouds of about a size: whatever clouds come, and in whatever order, the model's logits.
+
+Without a GPU a stand-in runs the network anew on the recording's own tensors, as a CUDA graph does.
+"""
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+from networks import shallow, trained
+
+from srkd_ros import native
+from srkd_ros.geometry import build_geometry, voxelize
+from srkd_ros.network.folding import fold
+from srkd_ros.runtimes.recorded_network import RecordedNetwork, record_on_gpu
+
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+class Recorder:
+    """Counts recordings, and replays them by running the network again."""
+
+    def __init__(self):
+        self.made = self.replayed = 0
+
+    def __call__(self, run):
+        self.made += 1
+        replay, out = record_on_gpu(run) if DEVICE.type == "cuda" else ((lambda: out.copy_(run())), run())
+
+        def counted():
+            self.replayed += 1
+            replay()
+
+        return counted, out
+
+
+def cloud(model, points, seed=0):
+    generator = torch.Generator().manual_seed(points + seed)
+    xyz = torch.randn(points, 3, generator=generator) * torch.tensor([12.0, 12.0, 1.0])
+    geometry = build_geometry(
+        voxelize(xyz.to(DEVICE), 0.2), dataclasses.replace(model.geometry_spec, tables="neighbors")
+    )
+    x = torch.randn(len(geometry.levels[0]), model.config.in_channels, generator=generator)
+    return x.to(DEVICE), geometry
+
+
+def make(name):
+    model = fold(trained(shallow(name))).to(DEVICE)
+    recorder = Recorder()
+    return model, RecordedNetwork(model, model.geometry_spec, recorder), recorder
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu():
+    with native.without_kernels(), torch.inference_mode():
+        yield
+
+
+def assert_same(network, model, x, geometry):
+    made, expected = network(x, geometry), model(x, geometry)
+    assert made.shape == expected.shape
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3-half"])
+def test_logits_are_the_models(name):
+    """Growing, shrinking, patches that are full and that are not, a handful of voxels, one."""
+    model, network, recorder = make(name)
+    for points in (3000, 2900, 3100, 2300, 1500, 1400, 200, 210, 5, 4, 1, 2, 3000, 4000, 4100, 2500):
+        assert_same(network, model, *cloud(model, points))
+    assert not network.given_up
+    assert recorder.replayed > recorder.made >= 2
+
+
+def test_a_cloud_leaves_nothing_behind():
+    model, network, recorder = make("nano")
+    large, small = cloud(model, 9000), cloud(model, 7000)
+    for given in (large, large, small, large, small, small):
+        assert_same(network, model, *given)
+    assert (recorder.made, recorder.replayed) == (1, 5)
+    first = network(*small)
+    kept = first.clone()
+    network(*large)
+    assert torch.equal(first, kept)  # a result is the caller's
+
+
+def test_one_odd_cloud_is_worth_no_recording():
+    model, network, recorder = make("nano")
+    usual, odd = cloud(model, 6000), cloud(model, 100)
+    for given in (usual, usual, odd, usual, odd, usual):
+        network(*given)
+    assert recorder.made == 1
+    for _ in range(2):
+        network(*odd)
+    assert recorder.made == 2
+
+
+def test_a_recording_grows_instead_of_multiplying():
+    model, network, recorder = make("nano")
+    for points in range(5000, 9000, 200):
+        assert_same(network, model, *cloud(model, points))
+    assert recorder.made <= 4
+    assert len(network._recordings) == 1
+
+
+def test_where_it_cannot_be_recorded_the_model_goes_on(caplog):
+    model = fold(trained(shallow("nano"))).to(DEVICE)
+
+    def fail(run):
+        raise torch.OutOfMemoryError("CUDA out of memory\nand more")
+
+    network = RecordedNetwork(model, model.geometry_spec, fail)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            assert_same(network, model, *cloud(model, 3000))
+    assert network.given_up == "CUDA out of memory"
+    assert [r.message for r in caplog.records] == ["the network is no longer run as a CUDA graph: CUDA out of memory"]
