@@ -21,7 +21,7 @@ from srkd_ros import native
 from srkd_ros.geometry.levels import Level
 from srkd_ros.geometry.neighbors import Pairs
 
-Accelerator = Callable[[nn.Module, Tensor, Level], "Tensor | None"]
+Accelerator = Callable[["SubmanifoldConvolution", Tensor, Level], "Tensor | None"]
 
 accelerated: Accelerator | None = None
 """Set by an optional accelerator (spconv on CUDA) to take over all convolutions; it returns None to decline one."""
@@ -66,6 +66,20 @@ class SubmanifoldConvolution(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, bias={self.bias is not None}"
+
+
+def accelerate(model: nn.Module, accelerator: Accelerator) -> Callable[[], None]:
+    """Let `accelerator` do the convolutions of one model; returns what undoes it."""
+    layers = [module for module in model.modules() if isinstance(module, SubmanifoldConvolution)]
+    before = [layer.accelerated for layer in layers]
+
+    def undo() -> None:
+        for layer, own in zip(layers, before, strict=True):
+            layer.accelerated = own
+
+    for layer in layers:
+        layer.accelerated = accelerator
+    return undo
 
 
 def table_convolution(x: Tensor, weight: Tensor, neighbors: Tensor) -> Tensor:

@@ -34,20 +34,9 @@ def is_installed() -> bool:
     return importlib.util.find_spec("spconv") is not None
 
 
-def attach(model: nn.Module) -> None:
-    """Let spconv do the convolutions of one model whose weights stay as they are. MissingPackageError without it."""
-    _set(model, _Backend(_import(), frozen=True))
-
-
-def detach(model: nn.Module) -> None:
-    """Undo attach."""
-    _set(model, None)
-
-
-def _set(model: nn.Module, backend: _Backend | None) -> None:
-    for module in model.modules():
-        if isinstance(module, convolution.SubmanifoldConvolution):
-            module.accelerated = backend
+def frozen() -> convolution.Accelerator:
+    """spconv for layers whose weights stay as they are: see convolution.accelerate. MissingPackageError without it."""
+    return _Backend(_import(), frozen=True)
 
 
 def _import() -> ModuleType:

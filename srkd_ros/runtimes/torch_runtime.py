@@ -17,7 +17,7 @@ from srkd_ros.network import PointTransformer
 from srkd_ros.network.folding import fold
 from srkd_ros.network.narrowing import narrow
 from srkd_ros.network.packing import available, pack
-from srkd_ros.runtimes.convolution_trial import take_faster_convolution
+from srkd_ros.runtimes.gpu_trials import Network, take_fastest
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,17 +49,18 @@ class TorchRuntime:
         self.model = fold(model).to(device)
         (pack if device.type == "cpu" else narrow)(self.model, dtype)
         self.geometry_spec = model.geometry_spec.for_inference(device, dtype)
+        self._network: Network = self.model
         self.reason = f"student weights on {device.type}, {self.precision}"
         if device.type == "cpu":
             kernels = native.load_kernels() if self.geometry_spec.tables == "neighbors" else None
             self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
         else:
-            self.geometry_spec, found = take_faster_convolution(self.model, self.geometry_spec)
+            self._network, self.geometry_spec, found = take_fastest(self.model, self.geometry_spec)
             self.reason += f", {found}"
 
     def logits(self, features: Tensor, geometry: Geometry) -> Tensor:
         """See Runtime.logits."""
-        return self.model(features, geometry).float()
+        return self._network(features, geometry).float()
 
 
 def _precision(wanted: str, device: torch.device) -> str:

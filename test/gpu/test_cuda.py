@@ -86,6 +86,7 @@ def test_spconvs_kernels_give_our_results(name, dtype):
 def test_a_narrowed_student_gives_the_same_by_spconv(name, dtype):
     pytest.importorskip("spconv.pytorch")
     from srkd_ros.network import spconv_backend
+    from srkd_ros.network.convolution import accelerate
     from srkd_ros.network.folding import fold
     from srkd_ros.network.narrowing import narrow
 
@@ -98,7 +99,7 @@ def test_a_narrowed_student_gives_the_same_by_spconv(name, dtype):
     x = torch.randn(len(voxels.code), model.config.in_channels, device="cuda")
     with torch.inference_mode():
         ours = model(x, build_geometry(voxels, spec)).float()
-        spconv_backend.attach(model)
+        accelerate(model, spconv_backend.frozen())
         theirs = model(x, build_geometry(voxels, spec)).float()
     assert (ours - theirs).norm() <= (1e-3 if dtype == torch.float32 else 3e-2) * ours.norm()
 
