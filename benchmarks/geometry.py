@@ -13,9 +13,8 @@ import torch
 from benchmarks import clouds, peers
 from benchmarks.jobs import Job, Settings
 from benchmarks.models import CLOUDS, OURS, QUICK, cloud_of, geometry_spec, kernels_available
-from benchmarks.timing import Case, Group, one_thread, torch_alone
+from benchmarks.timing import Case, Group, one_thread, torch_alone, torch_only
 from srkd_ros.geometry import build_geometry, voxelize
-from srkd_ros.native import without_kernels
 
 
 def voxelize_jobs(settings: Settings) -> list[Job]:
@@ -61,7 +60,7 @@ def levels_of(name: str, size: float, preset: str, settings: Settings) -> Group:
     ours = Case(OURS, lambda: build_geometry(voxels, spec))
     group = Group([ours, one_thread(ours)], OURS, {"voxels": len(voxels.code)})
     if kernels_available(settings.device):
-        with without_kernels():
+        with torch_only():
             plain = geometry_spec(preset, settings.device)
         group.cases.append(torch_alone(Case(OURS, lambda: build_geometry(voxels, plain))))
     if (reason := peers.spconv_missing(settings.device)) is not None:

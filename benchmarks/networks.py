@@ -23,7 +23,7 @@ from benchmarks.models import (
     onnx_file,
     student_file,
 )
-from benchmarks.timing import Case, Group, one_thread, torch_alone
+from benchmarks.timing import Case, Group, one_thread, torch_alone, torch_only
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
 from srkd_ros.native import without_kernels
 from srkd_ros.runtimes import open_runtime
@@ -77,7 +77,7 @@ def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     if bf16_available(settings.device) and not settings.quick:
         group.cases.append(case(f"{OURS}, bf16", file, precision="bf16"))
     if kernels_available(settings.device) and not settings.quick:
-        with without_kernels():
+        with torch_only():
             group.cases.append(torch_alone(case(OURS, file)))
     if preset != "nano":
         return group

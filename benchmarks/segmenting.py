@@ -11,9 +11,8 @@ from typing import Any
 
 from benchmarks.jobs import Job, Settings, Skip
 from benchmarks.models import CLOUDS, QUICK, bf16_available, cloud_of, kernels_available, onnx_file, student_file
-from benchmarks.timing import Case, Group, torch_alone
+from benchmarks.timing import Case, Group, torch_alone, torch_only
 from srkd_ros import Segmenter
-from srkd_ros.native import without_kernels
 
 
 def segmenter_jobs(settings: Settings) -> list[Job]:
@@ -59,7 +58,7 @@ def segmenter(name: str, size: float, preset: str, settings: Settings) -> Group:
         narrow = Segmenter.load(student_file(preset, size), "torch", settings.device, precision="bf16")
         group.cases.append(Case("torch, bf16", lambda: narrow(xyz, intensity), stages=lambda result: result.timings))
     if kernels_available(settings.device) and not settings.quick:
-        with without_kernels():
+        with torch_only():
             plain = Segmenter.load(student_file(preset, size), "torch", settings.device)
         plainly = Case("torch", lambda: plain(xyz, intensity), stages=lambda result: result.timings)
         group.cases.append(torch_alone(plainly))

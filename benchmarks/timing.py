@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from srkd_ros import gpu
 from srkd_ros.native import without_kernels
 
 CALIBRATOR = "calibrator"
@@ -67,11 +70,29 @@ def one_thread(case: Case) -> Case:
     return replace(case, method=f"{case.method}, one thread", threads=1)
 
 
+@contextlib.contextmanager
+def torch_only() -> Iterator[None]:
+    """Without the C++ kernels (srkd_ros.native) and, on GPUs, without what trials take there (srkd_ros.gpu)."""
+    before = os.environ.get("SRKD_TRIALS")
+    os.environ["SRKD_TRIALS"] = "0"  # for students that are loaded now
+    devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(without_kernels())
+            for device in devices:
+                stack.enter_context(gpu.taking(device, None))
+            yield
+    finally:
+        os.environ.pop("SRKD_TRIALS")
+        if before is not None:
+            os.environ["SRKD_TRIALS"] = before
+
+
 def torch_alone(case: Case) -> Case:
-    """The same without the C++ kernels (srkd_ros.native)."""
+    """The same without kernels of ours."""
 
     def run() -> Any:
-        with without_kernels():
+        with torch_only():
             return case.run()
 
     return replace(case, method=f"{case.method}, without kernels", run=run, quick=False)
