@@ -235,10 +235,10 @@ class DistillConfig(TrainConfig):
 def check(config: TrainConfig) -> None:
     """ConfigError for values that have the right type and make no sense; the key is named."""
     check_numbers(config)
-    if config.trainer.strategy == "fsdp" and config.trainer.gradient_clip:
-        raise ConfigError("trainer.gradient_clip: cannot be computed over fsdp's shards; set it to 0, or use ddp")
-    if config.trainer.strategy == "fsdp" and config.trainer.ema:
-        raise ConfigError("trainer.ema: cannot be kept over fsdp's shards; set it to 0, or use ddp")
+    if config.trainer.strategy == "fsdp" and config.trainer.precision == "fp16":
+        raise ConfigError("trainer.precision: fp16 does not go with fsdp; take bf16, or ddp")
+    if config.trainer.strategy == "fsdp" and config.trainer.sync_batch_norm:
+        raise ConfigError("trainer.sync_batch_norm: does not go with fsdp; set it to false, or take ddp")
     if not config.augment.scale[0] <= config.augment.scale[1]:
         raise ConfigError(f"augment.scale: {list(config.augment.scale)} is not a rising pair of factors")
     if config.data.label_share == 0 and not config.data.keep_unlabelled:

@@ -23,6 +23,7 @@ from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.guard import PATIENCE, StepGuard, is_finite
 from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
+from srkd_train.sharding import own_part, shard, whole
 from srkd_train.teacher import CachedTeacher, Teacher
 from srkd_train.terms import DistillationTerms, task_terms
 
@@ -48,12 +49,26 @@ class Supervised(pl.LightningModule):
         self.miou = float("nan")
         self.guard = StepGuard(model)
         self._refused = False  # the current batch
+        self._sharded = False
+        self._validated: tuple[PointTransformer, ...] = ()  # in a tuple, so that a copy is no submodule
         self._averaged_at = 0
 
     @property
     def best_weights(self) -> PointTransformer:
         """The network that validation measures and the student file gets."""
         return self.averaged if self.averaged is not None else self.model
+
+    def configure_model(self) -> None:
+        """With trainer.strategy fsdp, split what is trained over the processes. Lightning may call it twice."""
+        if self.device_mesh is not None and not self._sharded:
+            self._sharded = True
+            mesh = self.device_mesh["data_parallel"]
+            shard(self.model, self._trained_beside(), mesh)
+            if self.averaged is not None:
+                shard(self.averaged, [], mesh)
+
+    def _trained_beside(self) -> list[nn.Module]:
+        return []
 
     # --- a training step --------------------------------------------------------------------------------------------
 
@@ -88,7 +103,8 @@ class Supervised(pl.LightningModule):
         self._skip(f"the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})")
         if ranks() == 1:
             return None
-        return torch.stack([p.sum() * 0 for p in self.parameters() if p.requires_grad]).sum()  # DDP needs a gradient
+        # The other processes' gradients are added to one of these: it must be there.
+        return torch.stack([own_part(p).sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
 
     def _skip(self, reason: str) -> None:
         self.print(self.guard.refuse(f"step {self.global_step}: {reason}", min(PATIENCE, len(self.sampler))))
@@ -123,9 +139,10 @@ class Supervised(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion = Confusion(len(self.manifest.labels))
+        self._validated = (whole(self.best_weights) if self._sharded else self.best_weights,)
 
     def validation_step(self, raw: RawBatch, batch_idx: int) -> None:
-        network = self.best_weights
+        network = self._validated[0]
         batch = prepare(raw, self.manifest.preprocessing, network.geometry_spec)
         best = network(batch.features, batch.geometry).argmax(1).to(torch.uint8)
         prediction = torch.full((len(raw.xyz),), UNLABELLED, dtype=torch.uint8, device=best.device)
@@ -134,6 +151,7 @@ class Supervised(pl.LightningModule):
         self.confusion.add(raw.labels.cpu().numpy(), prediction.cpu().numpy(), distance.cpu().numpy())
 
     def on_validation_epoch_end(self) -> None:
+        self._validated = ()
         if ranks() > 1:
             counts = torch.from_numpy(self.confusion.counts).to(self.device)
             torch.distributed.all_reduce(counts)
@@ -210,6 +228,9 @@ class Distiller(Supervised):
             features_only_finest=cached,
         )
         self._teacher = (teacher,)  # in a tuple, so that it is no submodule: not trained, not saved, not wrapped
+
+    def _trained_beside(self) -> list[nn.Module]:
+        return list(self.distillation.adapters.values())
 
     @property
     def teacher(self) -> Teacher | CachedTeacher:

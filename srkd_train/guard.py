@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd_ros.errors import SrkdError
+from srkd_train.sharding import own_part
 
 PATIENCE = 20  # such steps in a row before the run stops
 
@@ -50,6 +51,6 @@ class StepGuard:
 
 
 def is_finite(tensors: list[Tensor]) -> bool:
-    """Whether all of them are numbers throughout. Waits for the device once."""
-    numbers = [t.detach() for t in tensors if t.is_floating_point()]
+    """Whether all of them, this process's parts of sharded ones, are numbers throughout. Waits for the device once."""
+    numbers = [own_part(t.detach()) for t in tensors if t.is_floating_point()]
     return bool(torch.nn.utils.get_total_norm(numbers).isfinite())

@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from srkd_ros import student
 from srkd_ros.errors import ConfigError, DataError, SrkdError
@@ -27,6 +27,7 @@ from srkd_train.loading import RunSampler, Source, open_sources, training_loader
 from srkd_train.ranks import another_rank_ended
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
 from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, git_revision, measure_inputs
+from srkd_train.sharding import sharded_strategy
 from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -214,7 +215,7 @@ def _trainer(config: TrainConfig, output: Path) -> pl.Trainer:
 
 def _strategy(name: str, processes: int, cuda: bool) -> str | Strategy:
     if name == "fsdp":
-        return FSDPStrategy(use_orig_params=True, state_dict_type="full")
+        return sharded_strategy(processes)
     if processes == 1 and name == "auto":
         return "auto"
     return DDPStrategy(process_group_backend="nccl" if cuda and name != "ddp_gloo" else "gloo")

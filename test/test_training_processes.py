@@ -54,13 +54,16 @@ def settings(folder: Path, teacher: str, mode: str):
     c = config(DistillConfig, folder, steps=STEPS, kl=1.0, point_affinity=0.5, cross_sample=1.0, feature=0.1)
     c.teacher.file = teacher
     c.losses.cross_sample.points = 40
-    if mode == "killed":
+    if mode in ("sharded", "sharded killed", "sharded poisoned"):
+        c.trainer.strategy = "fsdp"
+    if mode.endswith("killed"):
         c.trainer.save_every, c.resume = 2, True
+        c.trainer.devices = 2 if c.trainer.strategy == "fsdp" else 1
         return c
     # Lovasz and sampling see a process's own scans, and batch normalisation too: without them the sums are the same.
     c.losses.lovasz, c.losses.point_affinity.weight, c.losses.cross_sample.weight = 0.0, 0.0, 0.0
     c.augment.jitter, c.network.drop_path = 0.0, 0.0
-    c.trainer.validate_every, c.trainer.gradient_clip = 100, 0.0
+    c.trainer.validate_every, c.trainer.gradient_clip, c.trainer.ema = 100, 0.5, 0.5
     c.data.batch_size = 4 if mode == "one" else 2
     c.trainer.devices = 1 if mode == "one" else 2
     return c
@@ -68,7 +71,7 @@ def settings(folder: Path, teacher: str, mode: str):
 
 def main(folder: str, teacher: str, mode: str) -> None:
     """What the processes below run."""
-    if mode in ("one", "two"):
+    if mode in ("one", "two", "sharded"):
         Supervised.on_train_start = freeze_batch_norm  # type: ignore[method-assign, assignment]
     if mode == "full":
         import resource
@@ -78,11 +81,23 @@ def main(folder: str, teacher: str, mode: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
     else:
         c = settings(Path(folder), teacher, mode)
-    data = {"killed": Slow, "torn": Torn}.get(mode, Even)
+    if mode == "sharded poisoned":
+        Supervised.terms = poisoned(Supervised.terms)  # type: ignore[method-assign]
+    data = {"killed": Slow, "sharded killed": Slow, "torn": Torn}.get(mode, Even)
     try:
-        train(c, (Source([data(8)]), Source([Boxes(2)])))
+        train(c, (Source([data(8)]), Source([Boxes(3)])))  # three to validate on: not the same number for two processes
     except SrkdError as error:  # as the command does
         sys.exit(f"error: {error}")
+
+
+def poisoned(terms):
+    """A loss that is no number, in the second process alone."""
+
+    def poison(module, *given):
+        bad = module.global_rank == 1 and module.trainer.fit_loop.epoch_loop.batch_idx == 3
+        return {name: value * torch.nan if bad else value for name, value in terms(module, *given).items()}
+
+    return poison
 
 
 def freeze_batch_norm(module: Supervised) -> None:
@@ -99,6 +114,7 @@ def start(folder: Path, teacher: Path | str, mode: str) -> subprocess.Popen[str]
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        start_new_session=True,  # to be killed with its own processes
     )
 
 
@@ -114,17 +130,18 @@ def finished(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_killed_at_any_moment_and_resumed_gives_the_same_curve(teacher: Path, tmp_path: Path):
-    killed = start(tmp_path / "killed", teacher, "killed")
-    whole = start(tmp_path / "whole", teacher, "killed")
+@pytest.mark.parametrize("mode", ["killed", "sharded killed"])
+def test_killed_at_any_moment_and_resumed_gives_the_same_curve(teacher: Path, tmp_path: Path, mode: str):
+    killed = start(tmp_path / "killed", teacher, mode)
+    whole = start(tmp_path / "whole", teacher, mode)
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     while not last.exists() and killed.poll() is None:
         time.sleep(0.02)
     time.sleep(0.3)
-    killed.send_signal(signal.SIGKILL)
+    os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    finished(start(tmp_path / "killed", teacher, "killed"))
+    finished(start(tmp_path / "killed", teacher, mode))
     finished(whole)
     expected, got = curve(tmp_path / "whole"), curve(tmp_path / "killed")
     assert list(expected) == list(range(STEPS))
@@ -136,15 +153,25 @@ def test_killed_at_any_moment_and_resumed_gives_the_same_curve(teacher: Path, tm
 
 
 def test_two_processes_equal_one_with_twice_the_batch(teacher: Path, tmp_path: Path):
-    outputs = [finished(start(tmp_path / mode, teacher, mode)) for mode in ("one", "two")]
+    """By DDP, and with parameters and optimiser states split over both (FSDP)."""
+    outputs = [finished(start(tmp_path / mode, teacher, mode)) for mode in ("one", "two", "sharded")]
     assert "training scans" in outputs[1]
-    a, b = (student.load(tmp_path / n / "student.safetensors")[0] for n in ("one", "two"))
+    one, *others = (student.load(tmp_path / n / "student.safetensors")[0] for n in ("one", "two", "sharded"))
     moved = 0.0
-    for name, tensor in a.items():
-        if tensor.is_floating_point():
-            np.testing.assert_allclose(tensor, b[name], rtol=2e-3, atol=2e-4, err_msg=name)
-            moved = max(moved, float((tensor - student.load(teacher)[0][name]).abs().max()))
+    for other in others:
+        assert other.keys() == one.keys()
+        for name, tensor in one.items():
+            if tensor.is_floating_point():
+                np.testing.assert_allclose(tensor, other[name], rtol=2e-3, atol=2e-4, err_msg=name)
+                moved = max(moved, float((tensor - student.load(teacher)[0][name]).abs().max()))
     assert moved > 0.02  # and it did learn
+
+
+def test_a_loss_that_is_no_number_for_one_of_two_shards_is_skipped(teacher: Path, tmp_path: Path):
+    output = finished(start(tmp_path, teacher, "sharded poisoned"))
+    assert "the loss is not finite" in output
+    assert "1 steps were skipped" in output
+    assert all(bool(t.isfinite().all()) for t in student.load(tmp_path / "student.safetensors")[0].values())
 
 
 def test_a_process_that_ends_is_said_without_a_traceback(teacher: Path, tmp_path: Path):
