@@ -35,7 +35,7 @@ EXTRAS = {
     "cu120": ["spconv-cu120==2.3.6; python_version < '3.12'"],
     "cu126": ["spconv-cu126==2.3.8"],
     # Our GPU kernels are in Triton. torch's CUDA wheels for x86-64 bring it; tests use it without a GPU.
-    "triton": ["triton>=3.2; platform_system == 'Linux'"],
+    "triton": ["triton>=3.3; platform_system == 'Linux'"],
     "viz": ["rerun-sdk>=0.20"],
     "test": [
         "colcon-ros>=0.4",

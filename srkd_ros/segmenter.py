@@ -216,7 +216,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            torch.cuda.current_stream(self._device).synchronize()  # not the device: another thread may be recording
         now = time.perf_counter()
         self.timings[stage] = (now - self._last) * 1e3
         self._last = now

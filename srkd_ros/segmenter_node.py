@@ -204,7 +204,7 @@ class SegmenterNode(LifecycleNode):
             self.destroy_lifecycle_publisher(publisher)
         self.outputs = []
         if loaded and sys.modules["torch"].cuda.is_initialized():
-            sys.modules["torch"].cuda.empty_cache()
+            _empty_cache()
         return ended
 
     def close(self, patience: float) -> bool:
@@ -283,7 +283,7 @@ class SegmenterNode(LifecycleNode):
         self.tally.failed.tick(now)
         self.tally.last_error = one_line(error)
         if _out_of_memory(error):
-            sys.modules["torch"].cuda.empty_cache()
+            _empty_cache()
             self.tally.last_error = "out of memory, cloud dropped: choose a smaller student, or device:=cpu"
         self.get_logger().error(f"cloud dropped: {self.tally.last_error}", throttle_duration_sec=QUIET)
 
@@ -339,6 +339,12 @@ class SegmenterNode(LifecycleNode):
         work = self.work
         stamp = self.get_clock().now().to_msg()
         self._label_info.publish(label_info.message(work.segmenter.labels, work.settings.min_confidence, stamp))
+
+
+def _empty_cache() -> None:
+    from srkd_ros.gpu.capture import empty_cache
+
+    empty_cache()
 
 
 def _out_of_memory(error: Exception) -> bool:

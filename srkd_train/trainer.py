@@ -46,6 +46,7 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
         torch.set_num_threads(config.trainer.threads)
     spconv_backend.enable(config.trainer.convolution == "spconv")
     torch.set_float32_matmul_precision("high")
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it makes a plan for every new number of patches
     train_source, val_source = sources or open_sources(config.data)
 
     trainer = _trainer(config, output)

@@ -6,6 +6,7 @@
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
     if not torch.cuda.is_available():  # read when Triton is imported: its interpreter runs our GPU kernels here
         os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_taken() -> Iterator[None]:
+    """Students loaded on a GPU leave kernels in force there, which the next test would compare with themselves."""
+    yield
+    if "srkd_ros.gpu" in sys.modules:
+        sys.modules["srkd_ros.gpu"]._taken.clear()
 
 
 @pytest.fixture(scope="session")

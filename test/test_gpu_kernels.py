@@ -39,7 +39,8 @@ def cells(count, size, clouds=1, seed=0):
 
 def assert_same_geometry(voxels, spec, kernels):
     with native.without_kernels():
-        expected = build_geometry(voxels, spec)
+        with gpu.taking(DEVICE, None):
+            expected = build_geometry(voxels, spec)
         with gpu.taking(DEVICE, kernels):
             made = build_geometry(voxels, spec)
     for ours, torchs in zip(made.levels, expected.levels, strict=True):
@@ -65,7 +66,8 @@ def test_curves_are_torchs(kernels, order, depth):
     grid = cells(700, 1 << depth).grid
     with gpu.taking(DEVICE, kernels):
         made = encode(grid, order, depth)
-    assert torch.equal(made, encode(grid, order, depth))
+    with gpu.taking(DEVICE, None):
+        assert torch.equal(made, encode(grid, order, depth))
 
 
 @pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3"])
@@ -156,12 +158,12 @@ for capability in map(int, sys.argv[1:]):
                 convolution._convolution_kernel, capability, signature | {"voxels": count}, K=size**3, INSIDE=inside,
                 OUTSIDE=outside, BIASED=True, ROWS=rows, DEPTH=depth, COLUMNS=columns, num_warps=4, num_stages=3,
             )
-    cloud = {"grid": long, "code": long, "batch": long, "voxels": count, "steps": count, "out": "*i32"}
+    cloud = {"grid": long, "code": long, "batch": long, "voxels": count, "out": "*i32"}
     build(geometry._search_kernel, capability, cloud, REACH=1, K=27, WIDTH=32, BLOCK=32)
     build(geometry._boundaries_kernel, capability, cloud | {"out": "*i8"}, BLOCK=256)
-    curve = cloud | {"table": long, "out": long, "state": count, "depth": count}
+    curve = cloud | {"table": long, "out": long, "state": count, "steps": count, "depth": count}
     build(geometry._curve_codes_kernel, capability, curve, SWAP=True, BLOCK=256)
-    fine = dict.fromkeys(("fine_rank", "rank", "parents", "coarse_grid", "coarse_code"), long)
+    fine = dict.fromkeys(("ranks", "parents", "coarse_grid", "coarse_code"), long)
     fine = cloud | fine | {"children": "*i32", "shift": count}
     build(geometry._coarsen_kernel, capability, fine, FINEST=False, BLOCK=256)
     near = dict.fromkeys(("parent_neighbors", "children", "direction", "child"), "*i32") | {"parents": long}

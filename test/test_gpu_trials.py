@@ -21,13 +21,12 @@ from srkd_ros.network.folding import fold
 from srkd_ros.runtimes import gpu_trials
 
 CPU = torch.device("cpu")
-whole_trial_voxels = gpu_trials._trial_voxels
 
 
 @pytest.fixture
 def model(monkeypatch):
-    monkeypatch.setattr(gpu_trials, "_trial_voxels", lambda device: whole_trial_voxels(device, 150))
-    monkeypatch.setattr(gpu_trials, "_ROUNDS", 1)
+    for name, value in (("_POINTS", 150), ("_WARM_UP", 1), ("_ROUNDS", 1), ("_SMALL", (40, 1))):
+        monkeypatch.setattr(gpu_trials, name, value)
     monkeypatch.setattr(spconv_backend, "is_installed", lambda: False)
     return fold(trained(shallow("nano")))
 
@@ -92,7 +91,7 @@ def test_the_faster_convolution_is_taken_if_it_is_right(monkeypatch, model, stan
     assert network is model
     assert all((layer.accelerated is not None) == taken for layer in convolutions(model))
     assert spec.levels[0].kernel_sizes == (() if taken else (3,))
-    voxels = whole_trial_voxels(CPU, 800)
+    voxels = gpu_trials._trial_voxels(CPU, 800)
     x = torch.randn(len(voxels.code), model.config.in_channels)
     with torch.inference_mode():
         got = network(x, build_geometry(voxels, spec))
@@ -139,6 +138,16 @@ def test_an_accelerator_is_undone_to_what_was_there(model):
     assert {layer.accelerated for layer in convolutions(model)} == {first}
 
 
+def test_a_network_that_is_wrong_for_small_clouds_alone_is_not_taken(model):
+    trial = slow(gpu_trials.Trial(model, spec_of(model)))
+
+    def network(features, geometry):
+        return model(features, geometry) * (2.0 if len(features) == 1 else 1.0)
+
+    trial.run("one", lambda: (network, trial.spec, lambda: None))
+    assert "one gives logits that differ by 100%" in trial.words()
+
+
 class TestTriton:
     """By Triton's interpreter, where there is no GPU."""
 
@@ -161,6 +170,13 @@ class TestTriton:
         trial.run("Triton's tables", lambda: gpu_trials._triton_tables(trial, kernels))
         assert trial.words().startswith("Triton's tables, ")
         assert gpu.taken_for(CPU) is kernels
+
+    def test_tables_that_an_earlier_student_took_are_no_part_of_torchs_time(self, model, kernels):
+        with gpu.taking(CPU, kernels):
+            trial = gpu_trials.Trial(model, spec_of(model))
+            interpreted = trial._measure(model, trial.spec)[1]
+            assert trial._first_ms < interpreted
+            assert gpu.taken_for(CPU) is kernels
 
     def test_slow_tables_are_not(self, model, kernels):
         trial = gpu_trials.Trial(model, spec_of(model))

@@ -15,8 +15,9 @@ from networks import shallow, trained
 
 from srkd_ros import native
 from srkd_ros.geometry import build_geometry, voxelize
+from srkd_ros.gpu.capture import capture
 from srkd_ros.network.folding import fold
-from srkd_ros.runtimes.recorded_network import RecordedNetwork, record_on_gpu
+from srkd_ros.runtimes.recorded_network import RecordedNetwork
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
@@ -29,7 +30,7 @@ class Recorder:
 
     def __call__(self, run):
         self.made += 1
-        replay, out = record_on_gpu(run) if DEVICE.type == "cuda" else ((lambda: out.copy_(run())), run())
+        replay, out = capture(run) if DEVICE.type == "cuda" else ((lambda: out.copy_(run())), run())
 
         def counted():
             self.replayed += 1
@@ -107,6 +108,49 @@ def test_a_recording_grows_instead_of_multiplying():
     assert len(network._recordings) == 1
 
 
+def test_one_cloud_with_numbers_that_are_none_spoils_no_other():
+    """Where all attend and nothing convolves first, its rows are behind the masks of the next."""
+    config = dataclasses.replace(shallow("nano"), stem_kernel=1, encoder_attention=(True,) * 5)
+    model = fold(trained(config)).to(DEVICE)
+    recorder = Recorder()
+    network = RecordedNetwork(model, model.geometry_spec, recorder)
+    x, geometry = cloud(model, 240)
+    small = cloud(model, 220)
+    for given in ((x, geometry), (x, geometry), (torch.full_like(x, torch.inf), geometry), small):
+        made = network(*given)
+    assert recorder.replayed == 3
+    assert bool(made.isfinite().all())
+    torch.testing.assert_close(made, model(*small), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_forgotten_is_made_anew():
+    model, network, recorder = make("nano")
+    for _ in range(3):
+        network(*cloud(model, 3000))
+    network.forget()
+    for _ in range(2):
+        assert_same(network, model, *cloud(model, 3000))
+    assert (recorder.made, len(network._recordings)) == (2, 1)
+
+
+def test_one_failure_is_chance(caplog):
+    model, network, recorder = make("nano")
+    failing = iter([True, False])
+
+    def record(run):
+        if next(failing):
+            raise RuntimeError("busy")
+        return recorder(run)
+
+    network._record = record
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            assert_same(network, model, *cloud(model, 3000))
+    assert recorder.made == 1
+    assert not network.given_up
+    assert not caplog.records
+
+
 def test_where_it_cannot_be_recorded_the_model_goes_on(caplog):
     model = fold(trained(shallow("nano"))).to(DEVICE)
 
@@ -115,7 +159,7 @@ def test_where_it_cannot_be_recorded_the_model_goes_on(caplog):
 
     network = RecordedNetwork(model, model.geometry_spec, fail)
     with caplog.at_level(logging.WARNING):
-        for _ in range(4):
+        for _ in range(6):
             assert_same(network, model, *cloud(model, 3000))
     assert network.given_up == "CUDA out of memory"
     assert [r.message for r in caplog.records] == ["the network is no longer run as a CUDA graph: CUDA out of memory"]

@@ -18,6 +18,8 @@ from torch import Tensor
 from srkd_ros.gpu.launch import launch
 
 _BLOCK = 256
+_LOOKUPS = tl.constexpr(6)  # of the Hilbert automaton, three levels each: all that a code of 16 levels can need
+_HALVINGS = tl.constexpr(32)  # of a search among less than 2**31 voxels
 
 
 def _blocks(count: int, block: int = _BLOCK) -> tuple[int]:
@@ -51,11 +53,12 @@ def _curve_codes_kernel(grid, table, out, voxels, state, steps, depth, SWAP: tl.
     if steps > 0:
         code = morton * 0
         states = code + state
-        for step in range(steps):
-            octants = (morton >> (9 * (steps - 1 - step))) & 511
-            entry = tl.load(table + ((states << 9) | octants), mask=live, other=0)
-            code = (code << 9) | (entry & 511)
-            states = entry >> 9
+        for step in range(_LOOKUPS):
+            left = _LOOKUPS - 1 - step
+            entry = tl.load(table + ((states << 9) | ((morton >> (9 * left)) & 511)), mask=live, other=0)
+            reads = left < steps
+            code = tl.where(reads, (code << 9) | (entry & 511), code)
+            states = tl.where(reads, entry >> 9, states)
         morton = code & ((1 << (3 * depth).to(tl.int64)) - 1)
     tl.store(out + v, morton, mask=live)
 
@@ -91,17 +94,20 @@ def boundaries(code: Tensor, levels: int) -> Tensor:
 
 @triton.jit(do_not_specialize=["voxels", "shift"])
 def _coarsen_kernel(
-    grid, code, fine_rank, rank, parents, children, coarse_grid, coarse_code,
+    grid, code, ranks, parents, children, coarse_grid, coarse_code,
     voxels, shift, FINEST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     v = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     live = v < voxels
+    # By the row's number: a pointer to it is aligned for some clouds and not for others, which takes two kernels.
+    rank = ranks + shift.to(tl.int64) * voxels
     own = tl.load(rank + v, mask=live, other=0)
     begins = live & (own != tl.load(rank + v - 1, mask=live & (v > 0), other=0))
     if FINEST:
         fine = v.to(tl.int64)
         present = live
     else:
+        fine_rank = rank - voxels
         fine = tl.load(fine_rank + v, mask=live, other=0)
         present = live & (fine != tl.load(fine_rank + v - 1, mask=live & (v > 0), other=0))
         fine = fine - 1
@@ -131,8 +137,7 @@ def coarsen(
     parents, codes = grid.new_empty(fine), grid.new_empty(coarse)
     cells = grid.new_empty(coarse, 3)
     children = grid.new_full((coarse + 1, 8), fine, dtype=torch.int32)
-    ranks = (rank[max(level - 1, 0)], rank[level])
-    given = (grid, code, *ranks, parents, children, cells, codes, len(code), level)
+    given = (grid, code, rank, parents, children, cells, codes, len(code), level)
     launch(_coarsen_kernel, _blocks(len(code)), codes, *given, FINEST=level == 0, BLOCK=_BLOCK)
     return parents, children, cells, codes
 
@@ -171,14 +176,13 @@ def neighbors(
     return launch(_neighbors_kernel, _blocks(len(parents), block), out, *given, out, len(parents), **constants)
 
 
-@triton.jit(do_not_specialize=["voxels", "steps"])
+@triton.jit(do_not_specialize=["voxels"])
 def _search_kernel(
     grid,
     batch,
     code,
     out,
     voxels,
-    steps,
     REACH: tl.constexpr,
     K: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -197,7 +201,7 @@ def _search_kernel(
     wanted = _z_order(x, y, z) | (tl.load(batch + v, mask=live, other=0) << 48)[:, None]
     low = tl.zeros((BLOCK, WIDTH), tl.int32)
     high = low + voxels
-    for _ in range(steps):
+    for _ in range(_HALVINGS):
         middle = (low + high) >> 1
         open_ = inside & (low < high)
         after = tl.load(code + middle, mask=open_, other=0) < wanted
@@ -213,6 +217,6 @@ def search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tenso
     width, voxels = kernel_size**3, len(code)
     out = code.new_empty(voxels, width, dtype=torch.int32)
     block = 32 if width <= 32 else 8
-    given = (*(t.contiguous() for t in (grid, batch, code)), out, voxels, voxels.bit_length())
+    given = (*(t.contiguous() for t in (grid, batch, code)), out, voxels)
     constants = {"REACH": kernel_size // 2, "K": width, "WIDTH": triton.next_power_of_2(width), "BLOCK": block}
     return launch(_search_kernel, _blocks(voxels, block), out, *given, **constants)

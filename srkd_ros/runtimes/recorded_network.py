@@ -18,6 +18,7 @@ from torch import Tensor
 
 from srkd_ros.geometry import Geometry, GeometrySpec
 from srkd_ros.geometry.tables import geometry_of, split_name, stored_table
+from srkd_ros.gpu.capture import capture
 from srkd_ros.network import PointTransformer
 from srkd_ros.runtimes.graph import table_names
 
@@ -25,36 +26,24 @@ _SPARE = 1.15  # capacity over the voxels of the cloud that it is made for
 _STEP = 64  # capacities are multiples
 _WASTE = 2.0  # a recording serves clouds of at least its capacity over this
 _KEPT = 3  # recordings, each with memory of its own
+_PATIENCE = 2  # recordings that fail before there are no more
 
 _log = logging.getLogger("srkd_ros.recorded_network")
 
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
 
-def record_on_gpu(run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """What replays `run`, on the same tensors, and its result, which each replay fills anew."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):  # libraries choose and load kernels, which cannot be recorded
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may go on using the GPU
-        out = run()
-    return graph.replay, out
-
-
 class RecordedNetwork:
     """Logits [V, classes] of features [V, C] and the geometry of one cloud, as the model gives them."""
 
-    def __init__(self, model: PointTransformer, spec: GeometrySpec, record: Record = record_on_gpu) -> None:
+    def __init__(self, model: PointTransformer, spec: GeometrySpec, record: Record = capture) -> None:
         self._model, self._record = model, record
         self._names = table_names(model)
         self._attends = [bool(level.orders) for level in spec.levels]
         self._patch_size = spec.patch_size
         self._recordings: list[_Recording] = []  # the last used at the end
         self._missed = False  # whether no recording held the last cloud
+        self._failures = 0
         self.given_up = ""  # why there are no recordings any more, if so
 
     @torch.inference_mode()
@@ -78,20 +67,32 @@ class RecordedNetwork:
             try:
                 recording = self._make(features, sizes)
             except RuntimeError as error:  # memory is short, above all
-                self.given_up, self._recordings = (str(error).splitlines() or [type(error).__name__])[0], []
-                _log.warning("the network is no longer run as a CUDA graph: %s", self.given_up)
+                self._give_up(error)
                 return None
         else:
             self._recordings.remove(recording)
-        self._recordings = [*self._recordings, recording][-_KEPT:]
+        self._recordings.append(recording)
         return recording
+
+    def _give_up(self, error: RuntimeError) -> None:
+        """Once may be chance."""
+        self._failures += 1
+        if self._failures < _PATIENCE:
+            return
+        self.given_up, self._recordings = (str(error).splitlines() or [type(error).__name__])[0], []
+        _log.warning("the network is no longer run as a CUDA graph: %s", self.given_up)
+
+    def forget(self) -> None:
+        """Let go of all recordings and their memory; later clouds get new ones."""
+        self._recordings, self._missed = [], False
 
     def _make(self, features: Tensor, sizes: list[int]) -> _Recording:
         narrow = [attends and size <= self._patch_size for attends, size in zip(self._attends, sizes, strict=True)]
         capacity = [-(-int(size * _SPARE) // _STEP) * _STEP for size in sizes]
-        for old in [r for r in self._recordings if r.narrow == narrow and r.is_like(sizes)]:
-            capacity = [max(pair) for pair in zip(capacity, old.capacity, strict=True)]
-            self._recordings.remove(old)  # the new one holds its clouds as well
+        like = [r.capacity for r in self._recordings if r.narrow == narrow and r.is_like(sizes)]
+        capacity = [max(sizes) for sizes in zip(capacity, *like, strict=True)]
+        # The new one holds their clouds as well. Memory of what goes is free before the new one is made.
+        self._recordings = [r for r in self._recordings if r.capacity not in like][1 - _KEPT :]
         capacity = [min(n, self._patch_size) if one else n for n, one in zip(capacity, narrow, strict=True)]
         wide = [attends and not one for attends, one in zip(self._attends, narrow, strict=True)]
         least = [self._patch_size + 1 if one else 1 for one in wide]
@@ -176,7 +177,8 @@ class _Recording:
             kept[:, : given.shape[1]] = given
             return
         if kind == "patches" and self.narrow[number]:
-            kept[:, : given.shape[1]] = given  # the rest is masked, whatever it names
+            kept[:, : given.shape[1]] = given
+            kept[:, given.shape[1] :] = 0  # masked; but an earlier cloud's row, if no number, would show through
             return
         live = len(given)
         if kind in ("neighbors", "children"):

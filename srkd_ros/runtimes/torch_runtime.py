@@ -55,6 +55,7 @@ class TorchRuntime:
             kernels = native.load_kernels() if self.geometry_spec.tables == "neighbors" else None
             self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
         else:
+            torch.backends.cuda.enable_cudnn_sdp(False)  # it makes a plan for every new number of patches
             self._network, self.geometry_spec, found = take_fastest(self.model, self.geometry_spec)
             self.reason += f", {found}"
 
