@@ -100,6 +100,7 @@ class TrainerConfig:
     accumulate: int = 1  # batches an optimiser step
     precision: Literal["32", "bf16", "fp16"] = "32"  # bf16 and fp16 are mixed: weights and losses stay float32
     gradient_clip: float = 1.0  # largest norm; 0: none
+    recompute: bool = False  # compute blocks again for the gradient instead of keeping what they made: less memory
     ema: float = 0.0  # decay of an exponential moving average of the weights, e.g. 0.999; 0: none
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 0  # a machine; 0: all GPUs, or one CPU process

@@ -19,7 +19,7 @@ from srkd_train.config import TrainConfig
 # Where files lie may change between two machines; what they hold is compared by checkpoint (see Supervised).
 _FREE_TO_CHANGE = (
     *("resume", "output", "data.root", "data.workers", "teacher.file", "teacher.cache"),
-    *("trainer.accelerator", "trainer.save_every", "trainer.log_every"),
+    *("trainer.accelerator", "trainer.recompute", "trainer.save_every", "trainer.log_every"),
 )
 _WHOLE = ("data.options",)  # compared as a whole: its keys are the dataset's
 

@@ -120,6 +120,7 @@ def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: to
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm1d):
             layer.momentum = config.trainer.batch_norm_momentum
+    model.recompute = config.trainer.recompute
     _balance_inputs(model, manifest)
     if config.init:
         _initialise(model, config.init, labels)

@@ -193,6 +193,36 @@ def test_every_parameter_gets_a_gradient():
     assert [len(f) for f in features.decoder] == [len(f) for f in features.encoder[:-1]]
 
 
+@pytest.mark.parametrize(("name", "share"), [("litept-s", 0.5), ("ptv3-half", 0.25)])
+def test_recomputed_gradients_are_the_same_and_keep_less(name, share):
+    """Dropped paths included: they are drawn again as they were."""
+    config = preset(name)
+    torch.manual_seed(0)
+    model = PointTransformer(config).train()
+    assert config.drop_path > 0
+    voxels = voxels_from_grid(torch.randint(0, 60, (400, 3), generator=torch.Generator().manual_seed(0)))
+    geometry = build_geometry(voxels, model.geometry_spec)
+    x = torch.randn(len(voxels.code), config.in_channels)
+    kept, results = [], []
+    for recompute in (False, True):
+        model.recompute = recompute
+        model.zero_grad()
+        torch.manual_seed(1)
+        kept.append(0)
+
+        def keep(tensor):
+            kept[-1] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            out = model(x, geometry)
+        out.square().mean().backward()
+        results.append([out.detach(), *(p.grad.clone() for p in model.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    weights = sum(p.numel() for p in model.parameters())
+    assert kept[1] - weights < share * (kept[0] - weights)  # weights are kept either way
+
+
 def test_one_voxel():
     model = PointTransformer(SMALL).eval()
     voxels = voxels_from_grid(torch.zeros(1, 3, dtype=torch.long))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from srkd_ros.geometry.levels import Geometry, GeometrySpec, Level, LevelSpec
 from srkd_ros.network.blocks import Block, Pooling, Unpooling, transition_norm
@@ -35,11 +36,15 @@ class Stage(nn.Module):
 
 
 class PointTransformer(nn.Module):
-    """Voxel features and geometry in, voxel logits out."""
+    """Voxel features and geometry in, voxel logits out.
+
+    With `recompute` set, blocks keep their inputs alone for the gradient, and are computed again on the way back.
+    """
 
     def __init__(self, config: PointTransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
         c = config
         width, norm = c.encoder_channels[0], c.transition_norm
         self.stem = (
@@ -110,7 +115,7 @@ class PointTransformer(nn.Module):
             assert isinstance(stage, Stage)
             if stage.transition is not None:
                 x = stage.transition(x, levels[number - 1], levels[number])
-            x = _run(stage, x, levels[number])
+            x = self._run(stage, x, levels[number])
             encoder.append(x)
         decoder: list[Tensor] = []
         for number in reversed(range(len(self.decoder))):
@@ -118,9 +123,18 @@ class PointTransformer(nn.Module):
             assert isinstance(stage, Stage)
             assert stage.transition is not None
             x, skip = stage.transition(x, encoder[number], levels[number])
-            x = _run(stage, x, levels[number], skip if self.config.skip_convolution else None)
+            x = self._run(stage, x, levels[number], skip if self.config.skip_convolution else None)
             decoder.insert(0, x)
         return Features(self.head(x), encoder, decoder)
+
+    def _run(self, stage: Stage, x: Tensor, level: Level, convolution_input: Tensor | None = None) -> Tensor:
+        for block in stage.blocks:
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, level, convolution_input, use_reentrant=False)
+            else:
+                x = block(x, level, convolution_input)
+            convolution_input = None  # PTv3's code feeds the unsummed skip to a decoder level's first convolution only
+        return x
 
     def _stem(self, x: Tensor, level: Level) -> Tensor:
         """In full precision even under autocast: it reads coordinates, and at 100 m float16 has steps of 6 cm."""
@@ -133,13 +147,6 @@ class PointTransformer(nn.Module):
 def _drop_rates(deepest: float, blocks: int) -> list[float]:
     """Stochastic depth grows linearly with the block's number."""
     return [deepest * i / max(blocks - 1, 1) for i in range(blocks)]
-
-
-def _run(stage: Stage, x: Tensor, level: Level, convolution_input: Tensor | None = None) -> Tensor:
-    for block in stage.blocks:
-        x = block(x, level, convolution_input)
-        convolution_input = None  # PTv3's code feeds the unsummed skip to the first convolution of a decoder level only
-    return x
 
 
 def parameter_count(model: nn.Module) -> int:
