@@ -134,7 +134,7 @@ def measure(
     One run of each warms up and gives the peak memory; it does not count. The order rotates from round to round, so
     that no method always follows the same other one. `on_round` gets the share of the work that is done.
     """
-    timings = [Timing([], _peak_of(case)) for case in cases]
+    timings = [Timing([], peak_of(case)) for case in cases]
     stages: list[list[dict[str, float]]] = [[] for _ in cases]
     begin = time.perf_counter()
     rounds = 0
@@ -179,7 +179,7 @@ def _use_threads(case: Case) -> None:
     torch.ones(1 << 17).add_(1)  # wakes the threads, so that the case does not pay for it
 
 
-def _peak_of(case: Case) -> float | None:
+def peak_of(case: Case) -> float | None:
     """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
 
     Of a case that takes memory on a GPU, torch's count of that. Of others the kernel's count of resident memory, after

@@ -41,7 +41,7 @@ def jobs(settings: Settings) -> list[Job]:
 def steps(settings: Settings, sensor: str, scans: int) -> Group:
     """Augmentation, voxels, tables, forward, losses, backward, optimiser; and the loader by itself."""
     try:
-        from srkd_train.batches import collate, prepare
+        from srkd_train.batches import prepare
         from srkd_train.config import DistillConfig, DistillLossConfig, KlConfig, TeacherConfig, TrainConfig
         from srkd_train.distiller import Distiller, Supervised
         from srkd_train.loading import RunSampler
@@ -51,8 +51,7 @@ def steps(settings: Settings, sensor: str, scans: int) -> Group:
     warnings.filterwarnings("ignore", message=".*self.log.*")
     device = torch.device(settings.device)
     _, manifest = student_format.load(student_file(STUDENT, VOXEL_SIZE))
-    scan = _scan(sensor, manifest)
-    raw = collate([scan] * scans, [1000.0] * scans, [(0, 0, i) for i in range(scans)], 0).to(device)
+    raw = _batch(sensor, scans, manifest, device)
     sampler = RunSampler(scans, scans, 1_000_000, 0)
     teacher = Teacher(TeacherConfig(str(student_file(TEACHER, VOXEL_SIZE))), device, manifest.preprocessing)
 
@@ -84,6 +83,33 @@ def steps(settings: Settings, sensor: str, scans: int) -> Group:
         {"points": len(raw.xyz), "voxels": len(batch.features)},
         close=folder.cleanup,
     )
+
+
+def full_step(student: str, sensor: str, scans: int, voxel_size: float, recompute: bool, device: str) -> tuple:
+    """A distillation step of all terms as a function, and the voxels of its batch before augmentation."""
+    from srkd_train.batches import prepare
+    from srkd_train.config import DistillConfig, TeacherConfig
+    from srkd_train.distiller import Distiller
+    from srkd_train.loading import RunSampler
+    from srkd_train.teacher import Teacher
+
+    warnings.filterwarnings("ignore", message=".*self.log.*")
+    on = torch.device(device)
+    _, manifest = student_format.load(student_file(student, voxel_size))
+    raw = _batch(sensor, scans, manifest, on)
+    teacher = Teacher(TeacherConfig(str(student_file(TEACHER, voxel_size))), on, manifest.preprocessing)
+    model = network(student)
+    model.recompute = recompute
+    sampler = RunSampler(scans, scans, 1_000_000, 0)
+    module = Distiller(DistillConfig(losses=_all_terms()), model, manifest, sampler, teacher)
+    voxels = len(prepare(raw, manifest.preprocessing, model.geometry_spec).features)
+    return _step(module, raw), voxels
+
+
+def _batch(sensor: str, scans: int, manifest: student_format.Manifest, device: torch.device) -> Any:
+    from srkd_train.batches import collate
+
+    return collate([_scan(sensor, manifest)] * scans, [1000.0] * scans, [(0, 0, i) for i in range(scans)], 0).to(device)
 
 
 def _step(module: Any, raw: Any) -> Callable[[], None]:

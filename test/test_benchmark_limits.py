@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The floor: arithmetic and bytes of a network, counted by hand; rates; and the page of a short run."""
+"""The floor: arithmetic and bytes of a network, counted by hand, and rates; memory of a step; short runs of both."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from benchmarks import floor
+from benchmarks import floor, memory
 from benchmarks.floor import Work
 from srkd_ros.geometry import build_geometry, voxels_from_grid
 from srkd_ros.network import PointTransformer, preset
@@ -70,3 +70,17 @@ def test_a_short_run(tmp_path, monkeypatch):
     text = (tmp_path / "floor-cpu.md").read_text()
     assert "| nano fp32, vlp-16 at 0.5 m (" in text
     assert "over the floor" in text
+
+
+def test_memory_of_a_step_and_what_would_not_fit(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lightning")
+    assert memory.main(["--students", "nino"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    small = ["--students", "nano", "--sensor", "vlp-16", "--voxel-size", "1.0", "--scans", "2"]
+    assert memory.main([*small, "--output", str(tmp_path)]) == 0
+    lines = [line for line in (tmp_path / "memory-cpu.md").read_text().splitlines() if line.startswith("| nano")]
+    assert [line.split("|")[1].strip() for line in lines] == ["nano, blocks recomputed", "nano, blocks kept"]
+    assert all(float(line.split("|")[3]) < 2 for line in lines)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1e6)
+    assert memory.main([*small, "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "memory-cpu.md").read_text().count("left out: some") == 2
