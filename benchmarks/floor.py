@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"--presets: {unknown[0]!r} is not one of {', '.join(each[0] for each in INPUTS)}")
         if given.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("--device cuda: torch sees no CUDA device")
-        info = report.hardware("python -m benchmarks floor " + shlex.join(arguments))
+        info = report.hardware(f"python -m benchmarks floor {shlex.join(arguments)}".strip())
         precisions = ["fp32", *(["bf16"] if bf16_available(given.device) or given.device == "cuda" else [])]
         precisions += ["fp16"] if given.device == "cuda" else []
         with Progress(console=console) as progress:

@@ -53,17 +53,18 @@ def main(arguments: Sequence[str]) -> int:
                 raise ConfigError(f"--students: {name!r} is not one of {', '.join(PRESETS)}")
         if given.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("--device cuda: torch sees no CUDA device")
-        info = report.hardware("python -m benchmarks memory " + shlex.join(arguments))
-        lines = []
+        info = report.hardware(f"python -m benchmarks memory {shlex.join(arguments)}".strip())
+        lines: list[str] = []
+        text = ""
         with Progress(console=console) as progress:
             jobs = [(name, recompute) for name in given.students for recompute in (True, False)]
             for name, recompute in progress.track(jobs):
                 lines.append(measure(name, recompute, given))
+                text = page(lines, info)
+                report.write_text(given.output / f"memory-{given.device}.md", text)  # each takes minutes
     except (SrkdError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    text = page(lines, info)
-    report.write_text(given.output / f"memory-{given.device}.md", text)
     console.print(Markdown(text))
     return 0
 

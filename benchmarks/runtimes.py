@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     options = Options(given.device, given.voxel_size, given.runtimes, given.seconds, given.limit)
     try:
         check(given)
-        info = report.hardware("python -m benchmarks runtimes " + shlex.join(arguments))
+        info = report.hardware(f"python -m benchmarks runtimes {shlex.join(arguments)}".strip())
         rows, skipped = measure_all(given.presets, given.clouds, options)
     except (SrkdError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
