@@ -106,11 +106,15 @@ class LabelSet:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LabelSet:
         """Inverse of to_dict; ConfigError names the first entry that is wrong."""
+        given = data.get("classes")
+        if not isinstance(given, list) or not all(isinstance(c, Mapping) for c in given):
+            raise ConfigError("label set: classes must be a list of entries with name and color (r, g, b), each")
         try:
-            classes = tuple(_label_class(i, c) for i, c in enumerate(data["classes"]))
+            classes = tuple(_label_class(i, c) for i, c in enumerate(given))
             return cls(str(data["name"]), classes)
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"label set: {error!r} is missing or wrong; needed are name and classes") from error
+            wrong = str(error) if isinstance(error, ValueError) else f"{error!r} is missing or wrong"
+            raise ConfigError(f"label set: {wrong}; needed are name and classes") from error
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> LabelSet:
@@ -124,7 +128,7 @@ class LabelSet:
             data = yaml.safe_load(path.read_text())
         except OSError as error:
             raise ConfigError(f"label set {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
             place = f" in line {mark.line + 1}" if mark else ""
             raise ConfigError(f"label set {path}: not YAML{place}") from error
@@ -143,4 +147,6 @@ def _label_class(i: int, c: Mapping[str, Any]) -> LabelClass:
         raise ValueError(f"class {c['name']}: id {c['id']} stands at place {i}")
     color: Iterable[int] = c["color"]
     r, g, b = (int(v) for v in color)
+    if not all(0 <= v <= 255 for v in (r, g, b)):
+        raise ValueError(f"class {c['name']}: color {[r, g, b]} is not within 0 to 255")
     return LabelClass(str(c["name"]), (r, g, b), tuple(int(v) for v in c.get("raw_ids", ())))

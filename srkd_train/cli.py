@@ -108,6 +108,12 @@ def _parser(command: str, examples: str) -> _Parser:
     )
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a number of scans; 0 takes all")
+    return int(text)
+
+
 def _synth(arguments: list[str]) -> int:
     parser = _parser(
         "synth",
@@ -177,7 +183,7 @@ def _eval(arguments: list[str]) -> int:
     parser.add_argument("--kind", default="semantic_kitti", help="kind of dataset (semantic_kitti)")
     parser.add_argument("--split", default="val", help="split of the dataset (val)")
     parser.add_argument("--labels", default="", help="label set, by name or YAML file (the model's)")
-    parser.add_argument("--scans", type=int, default=0, help="how many scans, evenly spread (all)")
+    parser.add_argument("--scans", type=_count, default=0, help="how many scans, evenly spread (all)")
     parser.add_argument(
         "--on-corrupt",
         choices=("refuse", "skip"),

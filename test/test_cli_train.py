@@ -123,6 +123,7 @@ def test_a_finished_run_resumes_to_nothing(teacher: Path, recipe: Path):
         (["distill", "--teacher", "missing.safetensors"], "missing.safetensors: no such student file"),
         (["eval", "missing.safetensors", "data"], "missing.safetensors: no such model file"),
         (["eval"], "required: MODEL, DATA"),
+        (["eval", "student.safetensors", "data", "--scans", "-1"], "-1 is not a number of scans"),
         (["info", "missing.safetensors"], "missing.safetensors: no such student file"),
         (["synth"], "required: OUT"),
         (["import", "x.pth"], "required: --arch"),

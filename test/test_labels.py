@@ -36,11 +36,16 @@ def test_semantickitti_has_the_benchmarks_classes():
         ("name: [\n", "line"),
         ("name: a\nclasses: [{name: x, color: [1, 2]}]\n", "values"),
         ("name: a\nclasses: [{name: x, color: [1, 2, 3], id: 4}]\n", "id 4"),
+        ("name: a\nclasses: [{name: x, color: [1, 2, 300]}]\n", "300"),
+        ("name: a\nclasses: car, tree\n", "a list of entries"),
+        ("name: a\nclasses: [car, tree]\n", "a list of entries"),
+        ("name: a\nclasses: {car: 1}\n", "a list of entries"),
+        ("\xff\xfe\x00", "not YAML"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path, text, words):
     path = tmp_path / "set.yaml"
-    path.write_text(text)
+    path.write_text(text, "latin-1")
     with pytest.raises(ConfigError, match=words) as caught:
         LabelSet.load(path)
     assert "\n" not in str(caught.value)

@@ -103,6 +103,11 @@ def test_saving_leaves_no_half_file(student_file, tmp_path, monkeypatch):
 def test_configurations_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match="encoder_depths"):
         dataclasses.replace(preset("nano"), encoder_depths=(1,))
+    with pytest.raises(ConfigError, match="encoder_heads: 7 heads do not divide 144 channels"):
+        dataclasses.replace(preset("nano"), encoder_heads=(1, 2, 3, 4, 7))
+    with pytest.raises(ConfigError, match="orders"):
+        dataclasses.replace(preset("nano"), orders=())
+    dataclasses.replace(preset("nano"), encoder_heads=(7, 7, 7, 7, 6))  # nothing attends there
     with pytest.raises(ConfigError, match="litept-s"):
         preset("litept-x")
     with pytest.raises(ConfigError, match="max_range"):

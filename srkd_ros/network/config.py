@@ -61,6 +61,14 @@ class PointTransformerConfig:
         for order in self.orders:
             if order not in CURVE_ORDERS:
                 raise ConfigError(f"network.orders: {order!r} is not one of {', '.join(CURVE_ORDERS)}")
+        for part in ("encoder", "decoder"):
+            kinds = ("channels", "heads", "attention", "depths")
+            stages = zip(*(getattr(self, f"{part}_{kind}") for kind in kinds), strict=True)
+            for channels, heads, attends, depth in stages:
+                if attends and depth and (heads < 1 or channels % heads):
+                    raise ConfigError(f"network.{part}_heads: {heads} heads do not divide {channels} channels")
+                if attends and depth and not self.orders:
+                    raise ConfigError(f"network.orders: none to attend along; take some of {', '.join(CURVE_ORDERS)}")
         if self.curve_depth not in ("level", "cloud"):
             raise ConfigError(f"network.curve_depth: {self.curve_depth!r} is neither 'level' nor 'cloud'")
         if self.stem_kernel not in (1, 3, 5):
