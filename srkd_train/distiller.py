@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -12,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from srkd_ros.errors import ConfigError
+from srkd_ros.errors import ConfigError, DataError
 from srkd_ros.labels import UNLABELLED
 from srkd_ros.metrics import Confusion, iou, mean_iou
 from srkd_ros.network import Features, PointTransformer
@@ -20,7 +21,7 @@ from srkd_ros.student import Manifest
 from srkd_train.augment import augment
 from srkd_train.batches import Batch, RawBatch, prepare
 from srkd_train.config import DistillConfig, TrainConfig
-from srkd_train.guard import PATIENCE, StepGuard, is_finite
+from srkd_train.guard import PATIENCE, SPARSE, UNSTABLE, StepGuard, is_finite
 from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
 from srkd_train.sharding import own_part, shard, whole
@@ -79,12 +80,15 @@ class Supervised(pl.LightningModule):
         self._refused = False
 
     def training_step(self, raw: RawBatch, batch_idx: int) -> Tensor | None:
-        changed = augment(raw, self.config.augment)
-        batch = prepare(changed, self.manifest.preprocessing, self.model.geometry_spec, raw)
+        batch = self._prepare(raw)
+        if any_rank(isinstance(batch, str), self.device):
+            return self._refuse(batch if isinstance(batch, str) else "too few points on another rank", SPARSE)
+        assert isinstance(batch, Batch)
         terms = self.terms(self.model.features(batch.features, batch.geometry), batch)
         loss = torch.stack(list(terms.values())).sum() if terms else batch.features.sum() * 0
         if any_rank(not bool(torch.isfinite(loss)), self.device):
-            return self._refuse(terms, raw)
+            bad = [k for k, v in terms.items() if not bool(torch.isfinite(v))]
+            return self._refuse(f"the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})")
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=raw.scans)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=raw.scans)
         return loss
@@ -97,17 +101,28 @@ class Supervised(pl.LightningModule):
         """Weighted loss terms by name."""
         return task_terms(self.config.losses, out.logits, batch, self.class_weights)
 
-    def _refuse(self, terms: dict[str, Tensor], raw: RawBatch) -> Tensor | None:
-        bad = [k for k, v in terms.items() if not bool(torch.isfinite(v))]
+    def _prepare(self, raw: RawBatch) -> Batch | str:
+        """The augmented batch, or why nothing can be learned from it."""
+        changed = augment(raw, self.config.augment)
+        try:
+            batch = prepare(changed, self.manifest.preprocessing, self.model.geometry_spec, raw)
+        except DataError as error:
+            return str(error)
+        if len(batch.geometry.levels[-1]) < 2:  # batch norms there need two
+            return f"{', '.join(raw.names)}: all points lie in one voxel of the coarsest level"
+        return batch
+
+    def _refuse(self, reason: str, advice: str = UNSTABLE) -> Tensor | None:
         self._refused = True
-        self._skip(f"the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})")
+        self._skip(reason, advice)
         if ranks() == 1:
             return None
         # The other processes' gradients are added to one of these: it must be there.
         return torch.stack([own_part(p).sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
 
-    def _skip(self, reason: str) -> None:
-        self.print(self.guard.refuse(f"step {self.global_step}: {reason}", min(PATIENCE, len(self.sampler))))
+    def _skip(self, reason: str, advice: str = UNSTABLE) -> None:
+        patience = min(PATIENCE, len(self.sampler))
+        self.print(self.guard.refuse(f"step {self.global_step}: {reason}", patience, advice))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A finite loss can have a gradient that is not. With fp16 its scaler skips such steps and lowers its scale."""
@@ -143,10 +158,11 @@ class Supervised(pl.LightningModule):
 
     def validation_step(self, raw: RawBatch, batch_idx: int) -> None:
         network = self._validated[0]
-        batch = prepare(raw, self.manifest.preprocessing, network.geometry_spec)
-        best = network(batch.features, batch.geometry).argmax(1).to(torch.uint8)
-        prediction = torch.full((len(raw.xyz),), UNLABELLED, dtype=torch.uint8, device=best.device)
-        prediction[batch.kept] = best.index_select(0, batch.voxels.point_to_voxel)
+        prediction = torch.full((len(raw.xyz),), UNLABELLED, dtype=torch.uint8, device=raw.xyz.device)
+        with contextlib.suppress(DataError):  # no point within range: none gets a label, as on the robot
+            batch = prepare(raw, self.manifest.preprocessing, network.geometry_spec)
+            best = network(batch.features, batch.geometry).argmax(1).to(torch.uint8)
+            prediction[batch.kept] = best.index_select(0, batch.voxels.point_to_voxel)
         distance = torch.linalg.vector_norm(raw.xyz, dim=1)
         self.confusion.add(raw.labels.cpu().numpy(), prediction.cpu().numpy(), distance.cpu().numpy())
 

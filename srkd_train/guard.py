@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Steps whose loss or gradient is no number: nothing of them stays in the network."""
+"""Steps whose loss or gradient is no number, or that have nothing to learn from: nothing of them stays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from srkd_ros.errors import SrkdError
 from srkd_train.sharding import own_part
 
 PATIENCE = 20  # such steps in a row before the run stops
+UNSTABLE = (
+    "begin again in another output with a lower optimizer.lr, or trainer.precision 32 (--init STUDENT keeps what an "
+    "earlier run has learned)"
+)
+SPARSE = "see what the scans hold, and whether preprocessing.min_range, max_range and augment.sector leave enough of it"
 
 
 class StepGuard:
@@ -33,17 +38,14 @@ class StepGuard:
             kept.copy_(buffer)
 
     @torch.no_grad()
-    def refuse(self, reason: str, patience: int) -> str:
+    def refuse(self, reason: str, patience: int, advice: str = UNSTABLE) -> str:
         """Undo the batch and return the line that says so; SrkdError after `patience` such steps in a row."""
         for kept, buffer in zip(self._kept, self._model.buffers(), strict=True):
             buffer.copy_(kept)
         self.in_a_row += 1
         self.skipped += 1
         if self.in_a_row >= patience:
-            raise SrkdError(
-                f"{reason}, {self.in_a_row} times in a row; begin again in another output with a lower optimizer.lr, "
-                "or trainer.precision 32 (--init STUDENT keeps what an earlier run has learned)"
-            )
+            raise SrkdError(f"{reason}, {self.in_a_row} times in a row; {advice}")
         return f"{reason}: skipped"
 
     def passed(self) -> None:

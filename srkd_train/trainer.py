@@ -79,7 +79,7 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
             ) from error
         raise
     if module.guard.skipped:
-        module.print(f"{module.guard.skipped} steps were skipped: their loss or gradient was not finite")
+        module.print(f"{module.guard.skipped} steps were skipped: the lines above say why")
     return output / "student.safetensors"
 
 

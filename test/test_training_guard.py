@@ -80,6 +80,41 @@ def test_too_many_in_a_row_end_the_run(tmp_path: Path, monkeypatch: pytest.Monke
         train(config(TrainConfig, tmp_path / "run", steps=6), (Source([Boxes()]), None))
 
 
+class Sparse(Boxes):
+    """Some scans hold but a few points; `left` of them."""
+
+    left, where = 1, (2, 3, 4)
+
+    def __getitem__(self, index):
+        scan = super().__getitem__(index)
+        if index in self.where:
+            scan.xyz, scan.labels = scan.xyz[: self.left], scan.labels[: self.left]
+            scan.intensity = None if scan.intensity is None else scan.intensity[: self.left]
+        return scan
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_batch_of_too_few_points_is_skipped_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], left: int):
+    data = Sparse()
+    data.left = left
+    c = config(TrainConfig, tmp_path / "run", steps=12)
+    c.data.batch_size = 1
+    file = train(c, (Source([data]), Source([data])))
+    out = capsys.readouterr().out
+    assert ("no point lies within" if left == 0 else "one voxel of the coarsest level") in out
+    assert "steps were skipped" in out
+    assert numbers(file)
+
+
+def test_scans_of_too_few_points_alone_end_the_run(tmp_path: Path):
+    data = Sparse()
+    data.where = range(100)
+    c = config(TrainConfig, tmp_path / "run", steps=4)
+    c.data.batch_size = 1
+    with pytest.raises(SrkdError, match=r"coarsest level, 4 times in a row; .*preprocessing\.min_range"):
+        train(c, (Source([data]), None))
+
+
 def test_a_run_of_nothing_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     poison(monkeypatch, "loss", range(6))
     with pytest.raises(SrkdError, match="6 times in a row"):
