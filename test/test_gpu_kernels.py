@@ -149,15 +149,16 @@ def build(kernel, capability, signature, **constants):
 
 limits = {87: 99 * 1024, 90: 227 * 1024}  # shared memory of a block (8.6, 8.9 and 12.0 have less than 8.7)
 long, count = "*i64", "i32"
+layers = ((4, 36, 5, "fp32"), (36, 36, 3, "bf16"), (256, 256, 3, "fp16"), (256, 256, 3, "fp32"))
 for capability in map(int, sys.argv[1:]):
-    for inside, outside, size in ((4, 36, 5), (36, 36, 3), (256, 256, 3)):
-        for name, dtype in (("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)):
-            rows, depth, columns = convolution.tile(inside, outside, dtype)
-            signature = {"x": "*" + name, "weight": "*" + name, "bias": "*fp32", "neighbors": "*i32", "out": "*fp32"}
-            build(
-                convolution._convolution_kernel, capability, signature | {"voxels": count}, K=size**3, INSIDE=inside,
-                OUTSIDE=outside, BIASED=True, ROWS=rows, DEPTH=depth, COLUMNS=columns, num_warps=4, num_stages=3,
-            )
+    for inside, outside, size, name in layers:
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+        rows, depth, columns = convolution.tile(inside, outside, dtype)
+        signature = {"x": "*" + name, "weight": "*" + name, "bias": "*fp32", "neighbors": "*i32", "out": "*fp32"}
+        build(
+            convolution._convolution_kernel, capability, signature | {"voxels": count}, K=size**3, INSIDE=inside,
+            OUTSIDE=outside, BIASED=True, ROWS=rows, DEPTH=depth, COLUMNS=columns, num_warps=4, num_stages=3,
+        )
     cloud = {"grid": long, "code": long, "batch": long, "voxels": count, "out": "*i32"}
     build(geometry._search_kernel, capability, cloud, REACH=1, K=27, WIDTH=32, BLOCK=32)
     build(geometry._boundaries_kernel, capability, cloud | {"out": "*i8"}, BLOCK=256)

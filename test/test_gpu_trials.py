@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def model(monkeypatch):
-    for name, value in (("_POINTS", 150), ("_WARM_UP", 1), ("_ROUNDS", 1), ("_SMALL", (40, 1))):
+    for name, value in (("_POINTS", 80), ("_WARM_UP", 1), ("_ROUNDS", 1), ("_SMALL", (40, 1))):
         monkeypatch.setattr(gpu_trials, name, value)
     monkeypatch.setattr(spconv_backend, "is_installed", lambda: False)
     return fold(trained(shallow("nano")))

@@ -71,7 +71,7 @@ def assert_same(network, model, x, geometry):
 def test_logits_are_the_models(name):
     """Growing, shrinking, patches that are full and that are not, a handful of voxels, one."""
     model, network, recorder = make(name)
-    for points in (3000, 2900, 3100, 2300, 1500, 1400, 200, 210, 5, 4, 1, 2, 3000, 4000, 4100, 2500):
+    for points in (2600, 2500, 1500, 1400, 200, 210, 5, 4, 1, 2600, 3400, 2000):
         assert_same(network, model, *cloud(model, points))
     assert not network.given_up
     assert recorder.replayed > recorder.made >= 2
