@@ -19,6 +19,7 @@ from srkd_ros.network import spconv_backend
 from srkd_ros.network.convolution import SubmanifoldConvolution, accelerate, table_convolution
 from srkd_ros.network.folding import fold
 from srkd_ros.runtimes import gpu_trials
+from srkd_ros.runtimes.recorded_network import RecordedNetwork
 
 CPU = torch.device("cpu")
 
@@ -146,6 +147,17 @@ def test_a_network_that_is_wrong_for_small_clouds_alone_is_not_taken(model):
 
     trial.run("one", lambda: (network, trial.spec, lambda: None))
     assert "one gives logits that differ by 100%" in trial.words()
+
+
+def test_a_network_that_cannot_be_recorded_is_not_taken_for_one_that_is(monkeypatch, model):
+    def fail(run):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(gpu_trials, "RecordedNetwork", lambda *given: RecordedNetwork(*given, fail))
+    trial = slow(gpu_trials.Trial(model, spec_of(model)))
+    trial.run("a CUDA graph", lambda: gpu_trials._recorded(trial))
+    assert "a CUDA graph failed (RuntimeError: no room)" in trial.words()
+    assert trial.network is model
 
 
 class TestTriton:

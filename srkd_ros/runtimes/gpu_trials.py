@@ -113,25 +113,28 @@ class Trial:
         taken = f"{' and '.join(self._taken)}, {self._ms:.1f} ms on a trial cloud; " if self._taken else ""
         return "; ".join([f"{taken}torch alone: {self._first_ms:.1f} ms", *self.left])
 
-    @torch.inference_mode()
-    def logits(self, network: Network, spec: GeometrySpec, voxels: Voxels) -> Tensor:
-        """Of one of the clouds."""
+    def features(self, voxels: Voxels) -> Tensor:
+        """Of one of the clouds: the same random numbers each time."""
         generator = torch.Generator().manual_seed(0)
-        features = torch.randn(len(voxels.code), self.model.config.in_channels, generator=generator).to(self.device)
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-        self._begin = time.perf_counter()
-        return network(features, build_geometry(voxels, spec)).float()
+        return torch.randn(len(voxels.code), self.model.config.in_channels, generator=generator).to(self.device)
 
+    @torch.inference_mode()
     def _measure(self, network: Network, spec: GeometrySpec) -> tuple[list[Tensor], float]:
         """Logits of all clouds, and the median milliseconds of the large ones but the first, which load kernels."""
         logits, times = [], []
         for voxels in self.clouds:
-            logits.append(self.logits(network, spec, voxels))
-            if self.device.type == "cuda":  # this stream alone: another thread may be recording
-                torch.cuda.current_stream(self.device).synchronize()
-            times.append((time.perf_counter() - self._begin) * 1e3)
+            features = self.features(voxels)
+            self._wait()
+            begin = time.perf_counter()
+            logits.append(network(features, build_geometry(voxels, spec)).float())
+            self._wait()
+            times.append((time.perf_counter() - begin) * 1e3)
         return logits, median(times[_WARM_UP : _WARM_UP + _ROUNDS])
+
+    def _wait(self) -> None:
+        """For this stream alone: another thread may be recording."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
 
 
 def _badness(difference: float) -> float:
@@ -170,9 +173,10 @@ def _triton_convolution(trial: Trial, kernels: gpu.Kernels) -> tuple[Network, Ge
 
 
 def _recorded(trial: Trial) -> tuple[Network, GeometrySpec, Undo]:
-    network = RecordedNetwork(trial.model, trial.spec)
-    for _ in range(3):  # the second is recorded; or, if that was chance, the third
-        trial.logits(network, trial.spec, trial.clouds[0])
+    network, voxels = RecordedNetwork(trial.model, trial.spec), trial.clouds[0]
+    features, geometry = trial.features(voxels), build_geometry(voxels, trial.spec)
+    for _ in range(4):  # the second is recorded; or, if it failed by chance, the fourth
+        network(features, geometry)
     if network.given_up:
         raise RuntimeError(network.given_up)
     return network, trial.spec, _nothing
