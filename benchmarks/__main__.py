@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from benchmarks import compare, report
 from benchmarks.entries import ENTRIES, SCRIPTS
 from benchmarks.jobs import Job, Settings, run_job
+from benchmarks.models import check_device
 from srkd_ros.errors import SrkdError
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
@@ -80,8 +80,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     if not names:
         parser().print_help()
         return 0
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise SrkdError("--device cuda: torch sees no CUDA device")
+    check_device(options.device)
     against = options.against or FOLDER / f"{options.device}.json"
     committed = compare.load(against) if options.quick else None
     output = options.output or (FOLDER if options.all else None)

@@ -28,7 +28,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from benchmarks import clouds, report
-from benchmarks.models import bf16_available, cloud_of, network, student_file
+from benchmarks.models import bf16_available, check_device, cloud_of, network, student_file
 from benchmarks.timing import Case, Timing, measure
 from srkd_ros.errors import ConfigError, SrkdError
 from srkd_ros.geometry import Geometry, Level, build_geometry, voxelize
@@ -199,9 +199,8 @@ def main(arguments: Sequence[str]) -> int:
         unknown = [name for name in given.presets if name not in [each[0] for each in INPUTS]]
         if unknown:
             raise ConfigError(f"--presets: {unknown[0]!r} is not one of {', '.join(each[0] for each in INPUTS)}")
-        if given.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("--device cuda: torch sees no CUDA device")
-        info = report.hardware(f"python -m benchmarks floor {shlex.join(arguments)}".strip())
+        check_device(given.device)
+        info = report.hardware(f"python -m benchmarks floor {shlex.join(arguments)}")
         precisions = ["fp32", *(["bf16"] if bf16_available(given.device) or given.device == "cuda" else [])]
         precisions += ["fp16"] if given.device == "cuda" else []
         with Progress(console=console) as progress:

@@ -22,6 +22,7 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from benchmarks import report
+from benchmarks.models import check_device
 from benchmarks.timing import Case, peak_of
 from benchmarks.training import TEACHER, full_step
 from srkd_ros.errors import ConfigError, SrkdError
@@ -51,9 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         for name in given.students:
             if name not in PRESETS:
                 raise ConfigError(f"--students: {name!r} is not one of {', '.join(PRESETS)}")
-        if given.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("--device cuda: torch sees no CUDA device")
-        info = report.hardware(f"python -m benchmarks memory {shlex.join(arguments)}".strip())
+        check_device(given.device)
+        info = report.hardware(f"python -m benchmarks memory {shlex.join(arguments)}")
         lines: list[str] = []
         text = ""
         with Progress(console=console) as progress:

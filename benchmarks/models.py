@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import clouds
 from srkd_ros import student
-from srkd_ros.errors import SrkdError
+from srkd_ros.errors import ConfigError, SrkdError
 from srkd_ros.geometry import GeometrySpec
 from srkd_ros.labels import LabelSet
 from srkd_ros.native import load_kernels
@@ -69,6 +69,12 @@ def student_file(name: str, voxel_size: float) -> Path:
 def bf16_available(device: str) -> bool:
     """Whether the torch runtime can multiply in bf16 instead of fp32; on GPUs its fp16 is measured."""
     return torch.device(device).type == "cpu" and available(torch.bfloat16)
+
+
+def check_device(device: str) -> None:
+    """ConfigError in one line where there is no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no CUDA device")
 
 
 def kernels_available(device: str) -> bool:

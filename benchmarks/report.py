@@ -27,7 +27,7 @@ def hardware(command: str) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "revision": _revision(),
-        "command": command,
+        "command": command.strip(),
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),

@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from benchmarks import clouds, report
 from benchmarks.jobs import Job, run_job
-from benchmarks.models import bf16_available, cloud_of, network, student_file
+from benchmarks.models import bf16_available, check_device, cloud_of, network, student_file
 from benchmarks.timing import Case, Group
 from srkd_ros.errors import ConfigError, SrkdError
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     options = Options(given.device, given.voxel_size, given.runtimes, given.seconds, given.limit)
     try:
         check(given)
-        info = report.hardware(f"python -m benchmarks runtimes {shlex.join(arguments)}".strip())
+        info = report.hardware(f"python -m benchmarks runtimes {shlex.join(arguments)}")
         rows, skipped = measure_all(given.presets, given.clouds, options)
     except (SrkdError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -94,8 +94,7 @@ def check(given: argparse.Namespace) -> None:
     for name in given.clouds:
         if name not in clouds.SENSORS:
             raise ConfigError(f"--clouds: {name!r} is not one of {', '.join(clouds.SENSORS)}")
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch sees no CUDA device")
+    check_device(given.device)
 
 
 def measure_all(
