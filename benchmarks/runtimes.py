@@ -150,7 +150,8 @@ def open_all(preset: str, options: Options) -> Iterator[tuple[str, Runtime | Non
                 graph = student.with_suffix(f".{precision}.onnx")
                 if not graph.exists():  # of the cloud before
                     export_onnx(student, graph, precision)
-            runtime = open_runtime(student if graph is None or name == "torch" else graph, name, options.device)
+            file = student if graph is None or name == "torch" else graph
+            runtime = open_runtime(file, name, options.device, precision)
             yield f"{name} {precision}", runtime, ""
             if name == "torch" and bf16_available(options.device):
                 yield "torch bf16", open_runtime(student, name, options.device, "bf16"), ""

@@ -83,6 +83,11 @@ class Segmenter:
         return self._runtime.device
 
     @property
+    def precision(self) -> str:
+        """Of the matrix products: fp32, bf16 or fp16."""
+        return self._runtime.precision
+
+    @property
     def intensity_scale(self) -> str | float:
         """The setting: "auto" or the raw intensity that counts as 1.0."""
         return self._intensity.setting

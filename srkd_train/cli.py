@@ -195,6 +195,7 @@ def _eval(arguments: list[str]) -> int:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture of the confusion matrix")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--precision", default="auto", help="of torch's products: auto, fp32, bf16, fp16 (auto)")
     given = parser.parse_args(arguments)
     if given.picture:
         _check_picture(given.picture)
@@ -210,6 +211,7 @@ def _eval(arguments: list[str]) -> int:
         given.tta,
         given.device,
         given.runtime,
+        given.precision,
         given.picture,
         given.on_corrupt,
     )

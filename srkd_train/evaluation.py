@@ -36,6 +36,7 @@ class EvaluationOptions:
     tta: bool = False  # test-time augmentation beside the single pass
     device: str = "auto"
     runtime: str = "auto"
+    precision: str = "auto"  # of matrix products in torch, as in Segmenter.load
     picture: Path | None = None  # confusion matrix of the first model
     on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan that cannot be read: stop, or name, count and skip it
 
@@ -46,7 +47,7 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
     DataError or ModelError in one line if something cannot be read or does not fit. With `on_corrupt` "skip" scans that
     cannot be read are left out for all models, and counted as `skipped` of `data`, whose `scans` are the others.
     """
-    segmenters = [Segmenter.load(m, options.runtime, options.device) for m in models]
+    segmenters = [Segmenter.load(m, options.runtime, options.device, precision=options.precision) for m in models]
     labels = options.labels or segmenters[0].labels
     dataset = open_dataset(options.kind, data, options.split, labels=labels)
     for segmenter in segmenters:
@@ -116,6 +117,7 @@ def _evaluate_one(
         "mode": mode,
         "runtime": segmenter.runtime,
         "device": str(segmenter.device),
+        "precision": segmenter.precision,
         "parameters": segmenter.manifest.provenance.get("parameters"),
         **summary(confusion, dataset.labels.names),
     }

@@ -78,7 +78,8 @@ def load_teacher(options: Options, source: Source) -> Model | None:
     if options.teacher is None:
         return None
     scale = find_intensity_scale(options, source)
-    segmenter = Segmenter.load(options.teacher, options.runtime, options.device, scale)
+    exact = "fp32" if options.teacher.suffix == ".safetensors" else "auto"  # what others are held against
+    segmenter = Segmenter.load(options.teacher, options.runtime, options.device, scale, exact)
     return Model(options.teacher.stem, segmenter, Offline(segmenter, False), Evaluation(segmenter.labels), "")
 
 

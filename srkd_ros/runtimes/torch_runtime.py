@@ -54,6 +54,8 @@ class TorchRuntime:
         if device.type == "cpu":
             kernels = native.load_kernels() if self.geometry_spec.tables == "neighbors" else None
             self.reason += f", kernels for {kernels.kind}" if kernels else ", without the C++ kernels"
+            if kernels and dtype == torch.float32 and torch.bfloat16 in kernels.dtypes:
+                self.reason += ", precision bf16 would be faster"
         else:
             torch.backends.cuda.enable_cudnn_sdp(False)  # it makes a plan for every new number of patches
             self._network, self.geometry_spec, found = take_fastest(self.model, self.geometry_spec)
