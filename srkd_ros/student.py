@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,3 +167,11 @@ def _sha256(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """File stems; where two are the same, with as much of the folder as tells them apart."""
+    names = [p.stem for p in paths]
+    if len(set(names)) < len(names):
+        names = [f"{p.resolve().parent.name}/{p.stem}" for p in paths]
+    return [name if name not in names[:i] else f"{name}#{i + 1}" for i, name in enumerate(names)]

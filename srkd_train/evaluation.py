@@ -20,6 +20,7 @@ from rich.table import Table
 from srkd_ros.errors import DataError
 from srkd_ros.metrics import Confusion, summary
 from srkd_ros.segmenter import Segmenter
+from srkd_ros.student import unique_names
 from srkd_train.datasets import ScanDataset, open_dataset
 from srkd_train.loading import evenly_spread, intensity_scale, say_skipped
 from srkd_train.teacher import check_labels
@@ -42,7 +43,7 @@ class EvaluationOptions:
 
 
 def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, console: Console) -> dict[str, Any]:
-    """Metrics of each model, as plain numbers: {"data": ..., "models": [{"model", "mode", "miou", ...}]}.
+    """Metrics of each model, as plain numbers: {"data": ..., "models": [{"name", "model", "mode", "miou", ...}]}.
 
     DataError or ModelError in one line if something cannot be read or does not fit. With `on_corrupt` "skip" scans that
     cannot be read are left out for all models, and counted as `skipped` of `data`, whose `scans` are the others.
@@ -55,9 +56,9 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
     chosen = evenly_spread(len(dataset), min(options.scans or len(dataset), len(dataset)))
     results = []
     corrupt: set[int] | None = set() if options.on_corrupt == "skip" else None
-    for segmenter in segmenters:
+    for name, segmenter in zip(unique_names(models), segmenters, strict=True):
         for mode in ("single pass", "tta") if options.tta else ("single pass",):
-            results.append(_evaluate_one(segmenter, dataset, chosen, mode, console, corrupt))
+            results.append({"name": name, **_evaluate_one(segmenter, dataset, chosen, mode, console, corrupt)})
     skipped = len(corrupt or ())
     document = {
         "data": {
@@ -126,12 +127,14 @@ def _evaluate_one(
 def print_tables(document: dict[str, Any], names: Sequence[str], console: Console) -> None:
     """IoU by class and mIoU by range, a column a model."""
     results = document["models"]
-    titles = [Path(r["model"]).stem + ("" if r["mode"] == "single pass" else f", {r['mode']}") for r in results]
+    titles = [
+        (r["name"] + ("" if r["mode"] == "single pass" else f"/{r['mode']}")).replace("/", "/\n") for r in results
+    ]
     table = Table(title=f"IoU in percent, {document['data']['scans']} scans", title_justify="left")
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     for title in titles:
-        table.add_column(title, justify="right")
-    table.add_column("points", justify="right")
+        table.add_column(title, justify="right", overflow="fold")
+    table.add_column("points", justify="right", no_wrap=True)
     for name in names:
         points = results[0]["per_class"][name]["points"]
         if points:
@@ -182,9 +185,7 @@ def confusion_picture(result: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
-    axes.set_title(
-        f"{Path(result['model']).stem}: share of a class's points in percent, mIoU {_percent(result['miou'])}"
-    )
+    axes.set_title(f"{result['name']}: share of a class's points in percent, mIoU {_percent(result['miou'])}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix or '.png'}")
     figure.savefig(temporary, dpi=130)

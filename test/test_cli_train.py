@@ -85,12 +85,14 @@ def test_teach_distill_evaluate_inspect(
     scores = tmp_path / "scores.json"
     picture = tmp_path / "confusion.png"
     arguments = ["eval", str(student), str(teacher), str(streets), "--json", str(scores), "--picture", str(picture)]
+    arguments += ["--device", "cpu"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "mIoU" in printed
     assert "building" in printed
     document = json.loads(scores.read_text())
-    assert len(document["models"]) == 2
+    assert [m["name"] for m in document["models"]] == ["student/student", f"{teacher.parent.name}/student"]
+    assert [m["precision"] for m in document["models"]] == ["fp32", "fp32"]
     assert set(document["models"][0]["per_class"]["road"]) >= {"iou", "points"}
     assert document["models"][0]["by_range"][0]["from_m"] == 0
     assert picture.read_bytes()[:4] == b"\x89PNG"

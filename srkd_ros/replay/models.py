@@ -18,6 +18,7 @@ from srkd_ros.replay.evaluation import Evaluation
 from srkd_ros.replay.labeller import Labeller, Offline
 from srkd_ros.replay.source import Selection, Source
 from srkd_ros.segmenter import Segmenter
+from srkd_ros.student import unique_names
 
 _SCALE_CLOUDS = 10  # clouds from which "auto" finds the intensity scale, the same for every shard
 
@@ -97,14 +98,6 @@ def find_intensity_scale(options: Options, source: Source) -> str | float:
         if points.intensity is not None and len(points.intensity):
             scale(points.intensity, points.intensity_full_scale)
     return scale.resolved or "auto"
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """File stems; where two are the same, with as much of the folder as tells them apart."""
-    names = [p.stem for p in paths]
-    if len(set(names)) < len(names):
-        names = [f"{p.resolve().parent.name}/{p.stem}" for p in paths]
-    return [name if name not in names[:i] else f"{name}#{i + 1}" for i, name in enumerate(names)]
 
 
 def topic_name(name: str) -> str:
