@@ -13,15 +13,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
@@ -29,9 +27,8 @@ from sensor_msgs.msg import PointCloud2
 from srkd_ros.background import in_background
 from srkd_ros.errors import CloudError, ConfigError, MissingPackageError, SrkdError
 from srkd_ros.node import label_info, settings
-from srkd_ros.node.descriptors import descriptor
 from srkd_ros.node.newest import NewestWorker
-from srkd_ros.node.stream import stamp_latency
+from srkd_ros.node.parameters import Parameters
 from srkd_ros.node.subscription import CloudSubscription
 from srkd_ros.node.tally import Arrival, Tally
 from srkd_ros.node.target_frame import TargetFrame
@@ -61,16 +58,9 @@ class SegmenterNode(LifecycleNode):
         self.refused_model = ""
         self._startup_failed = startup_failed
         self._clouds_group = MutuallyExclusiveCallbackGroup()
-        for name, parameter in settings.PARAMETERS.items():
-            self.declare_parameter(name, parameter.default, descriptor(parameter))
-        self._given_model = self.get_parameter("model").value  # by whoever started the node, so any path goes
-        settings.check(self._values())
-        for line in settings.unknown_names(getattr(self, "_parameter_overrides", ())):
-            self.get_logger().warning(line)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-
+        self._settable = Parameters(self, self._change, self._change_refused)
         self._watch = Watch(self)
-        if self.get_parameter("autostart").value:
+        if self._settable["autostart"]:
             steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
             self._start_timer = self.create_timer(0.0, self._autostart, clock=steady)
 
@@ -124,9 +114,7 @@ class SegmenterNode(LifecycleNode):
             self._startup_failed(self.tally.last_error)
 
     def _configure(self, state: LifecycleState) -> None:
-        values = self._values()
-        chosen = settings.check(values)
-        path = settings.model_path(values["model"], self._given_model, values["model_dir"])
+        chosen, path = self._settable.settings(), self._settable.model_path()
         if chosen.target_frame:
             self._target = TargetFrame(self, chosen.target_frame)
         self._worker = NewestWorker(self._process, self._process_failed, f"{self.get_name()} worker")
@@ -169,8 +157,8 @@ class SegmenterNode(LifecycleNode):
                 "Python that has it (python -m colcon build)"
             ) from error
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(settings.thread_count(self.get_parameter("threads").value, cores))
-        runtime, device, precision = (self.get_parameter(name).value for name in ("runtime", "device", "precision"))
+        torch.set_num_threads(settings.thread_count(self._settable["threads"], cores))
+        runtime, device, precision = (self._settable[name] for name in ("runtime", "device", "precision"))
         return load(path, runtime, device, precision, chosen)
 
     def _activate(self, state: LifecycleState) -> None:
@@ -248,19 +236,10 @@ class SegmenterNode(LifecycleNode):
             self._filtered.publish(work.filtered(message, labelled))
         end = time.perf_counter()
 
-        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        simulated = self.get_parameter("use_sim_time").value
-        from_stamp, tally.stamp_note = stamp_latency(self.get_clock().now().nanoseconds, stamp, simulated)
         timings = {"wait": (start - arrival.received) * 1e3, **labelled.timings, "publish": (end - labelling) * 1e3}
         timings["total"] = (end - arrival.received) * 1e3
-        if from_stamp is not None:
-            timings["from the stamp"] = from_stamp
-        tally.latencies.add(timings)
-        tally.points, tally.voxels = len(labelled.labels), labelled.voxels
-        tally.unlabelled = float((labelled.labels == 255).mean()) if len(labelled.labels) else 0.0
-        if len(labelled.labels):
-            tally.intensity_field = labelled.intensity_field
-        tally.published.tick(end)
+        simulated = self.get_parameter("use_sim_time").value
+        tally.labelled(message, labelled, timings, self.get_clock().now().nanoseconds, simulated, end)
 
     def _follow_stream(self, work: Any, tally: Tally, fields: tuple[str, ...]) -> None:
         """Another layout, activation or choice of field: what was found out about the stream no longer holds."""
@@ -289,38 +268,15 @@ class SegmenterNode(LifecycleNode):
 
     # Parameters ------------------------------------------------------------------------------------------------------
 
-    def _values(self) -> dict[str, Any]:
-        return {name: self.get_parameter(name).value for name in settings.PARAMETERS}
-
-    def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
-        """Check, and put into force at once. A model is loaded here, so that the answer says whether it runs."""
-        changed = {p.name: p.value for p in parameters if p.name in settings.PARAMETERS}
-        for parameter in parameters:
-            if parameter.name in changed and parameter.type_ == Parameter.Type.NOT_SET:
-                return SetParametersResult(successful=False, reason=f"{parameter.name}: cannot be deleted")
-        if not changed:
-            return SetParametersResult(successful=True)
-        try:
-            self._apply(changed)
-        except SrkdError as error:
-            reason = str(error)
-        except Exception as error:
-            reason = one_line(error)
-        else:
-            return SetParametersResult(successful=True)
-        if "model" in changed:
-            self.refused_model = reason
-        self.get_logger().warning(f"parameters refused: {reason}")
-        return SetParametersResult(successful=False, reason=reason)
-
-    def _apply(self, changed: dict[str, Any]) -> None:
-        chosen = settings.check({**self._values(), **changed})
+    def _change(self, changed: Mapping[str, Any]) -> None:
+        """Put into force at once. A model is loaded here, so that the answer says whether it runs."""
+        chosen = self._settable.settings(changed)
         work = self.work
         for name in changed:
             if work is not None and settings.PARAMETERS[name].configured:
                 raise ConfigError(f"{name}: takes effect when the node is configured; clean it up first")
         if "model" in changed:
-            path = settings.model_path(changed["model"], self._given_model, self.get_parameter("model_dir").value)
+            path = self._settable.model_path(changed)
             if work is not None:
                 work = in_background(lambda: self._load(path, chosen))
                 self.get_logger().info(f"{path.name} runs now instead of {self.work.segmenter.path.name}")
@@ -334,6 +290,10 @@ class SegmenterNode(LifecycleNode):
         self.work = work
         if work is not None and self.state == "active" and changed.keys() & {"model", "min_confidence"}:
             self._publish_label_info()
+
+    def _change_refused(self, changed: Mapping[str, Any], reason: str) -> None:
+        if "model" in changed:
+            self.refused_model = reason
 
     def _publish_label_info(self) -> None:
         work = self.work

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from srkd_ros.node.stream import Latencies, LossDetector, Rate
+from srkd_ros.node.stream import Latencies, LossDetector, Rate, stamp_latency
 
 
 @dataclass
@@ -57,3 +57,16 @@ class Tally:
         stamp = message.header.stamp
         self.loss.add(stamp.sec * 10**9 + stamp.nanosec)
         self.frame = message.header.frame_id
+
+    def labelled(
+        self, message: Any, labelled: Any, timings: dict[str, float], clock: int, simulated: bool, now: float
+    ) -> None:
+        """Count a cloud whose labels (srkd_ros.node.work.Labelled) are published, `clock` being the node's, in ns."""
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        from_stamp, self.stamp_note = stamp_latency(clock, stamp, simulated)
+        self.latencies.add(timings if from_stamp is None else {**timings, "from the stamp": from_stamp})
+        self.points, self.voxels = len(labelled.labels), labelled.voxels
+        self.unlabelled = float((labelled.labels == 255).mean()) if len(labelled.labels) else 0.0
+        if len(labelled.labels):
+            self.intensity_field = labelled.intensity_field
+        self.published.tick(now)
