@@ -24,6 +24,7 @@ from benchmarks.models import (
     student_file,
 )
 from benchmarks.timing import Case, Group, one_thread, torch_alone, torch_only
+from srkd_ros.errors import SrkdError
 from srkd_ros.geometry import Voxels, build_geometry, voxelize
 from srkd_ros.native import without_kernels
 from srkd_ros.runtimes import open_runtime
@@ -70,7 +71,8 @@ def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     def case(method: str, file: Path, name: str = "torch", precision: str = "auto") -> Case:
         runtime = open_runtime(file, name, settings.device, precision)
         geometry = build_geometry(voxels, runtime.geometry_spec)
-        return Case(method, torch.inference_mode()(lambda: runtime.logits(features, geometry)))
+        run = torch.inference_mode()(lambda: runtime.logits(features, geometry))
+        return Case(method, run, torchs=runtime.name == "torch" or settings.device == "cpu")
 
     file = student_file(preset, size)
     group = Group([case(OURS, file)], OURS, {"voxels": len(features)})
@@ -88,7 +90,10 @@ def forward(name: str, size: float, preset: str, settings: Settings) -> Group:
     if path is None:
         group.skipped = {"onnxruntime": reason}
         return group
-    group.cases.append(case("onnxruntime", path, "onnx"))
+    try:
+        group.cases.append(case("onnxruntime", path, "onnx"))
+    except SrkdError as error:  # onnxruntime without CUDA
+        group.skipped = {"onnxruntime": str(error)}
     return group
 
 

@@ -171,7 +171,8 @@ def network_group(preset: str, voxels: Voxels, features: torch.Tensor, opened: d
     cases = []
     for name, runtime in opened.items():
         geometry = build_geometry(voxels, runtime.geometry_spec)
-        cases.append(Case(name, torch.inference_mode()(partial(runtime.logits, features, geometry))))
+        run = torch.inference_mode()(partial(runtime.logits, features, geometry))
+        cases.append(Case(name, run, torchs=runtime.name == "torch" or not features.is_cuda))
     return Group(cases, cases[0].method, _sizes(preset, features))
 
 

@@ -13,6 +13,7 @@ from benchmarks.jobs import Job, Settings, Skip
 from benchmarks.models import CLOUDS, QUICK, bf16_available, cloud_of, kernels_available, onnx_file, student_file
 from benchmarks.timing import Case, Group, torch_alone, torch_only
 from srkd_ros import Segmenter
+from srkd_ros.errors import SrkdError
 
 
 def segmenter_jobs(settings: Settings) -> list[Job]:
@@ -68,8 +69,13 @@ def segmenter(name: str, size: float, preset: str, settings: Settings) -> Group:
     if path is None:
         group.skipped = {"onnxruntime": reason}
         return group
-    graph = Segmenter.load(path, "onnx", settings.device)
-    group.cases.append(Case("onnxruntime", lambda: graph(xyz, intensity), stages=lambda result: result.timings))
+    try:
+        graph = Segmenter.load(path, "onnx", settings.device)
+    except SrkdError as error:  # onnxruntime without CUDA
+        group.skipped = {"onnxruntime": str(error)}
+        return group
+    run, own = (lambda: graph(xyz, intensity)), settings.device == "cpu"
+    group.cases.append(Case("onnxruntime", run, stages=lambda result: result.timings, torchs=own))
     return group
 
 

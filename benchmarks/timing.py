@@ -35,6 +35,7 @@ class Case:
     stages: Callable[[Any], dict[str, float]] | None = None  # milliseconds by stage, from what `run` returned
     process: int | None = None  # the process whose memory counts; None: this one
     quick: bool = True  # also in a quick run
+    torchs: bool = True  # whether the memory that it takes on a GPU is torch's, which counts it
 
 
 @dataclass
@@ -182,8 +183,9 @@ def _use_threads(case: Case) -> None:
 def peak_of(case: Case) -> float | None:
     """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
 
-    Of a case that takes memory on a GPU, torch's count of that. Of others the kernel's count of resident memory, after
-    free memory was given back: it sees numpy, torch and runtimes alike. Linux only.
+    Of a case that takes memory on a GPU, torch's count of that over three runs, in which graphs are recorded; None
+    where another runtime takes it. Of others the kernel's count of resident memory, after free memory was given back: it
+    sees numpy, torch and runtimes alike. Linux only.
     """
     _use_threads(case)
     if not torch.cuda.is_available():
@@ -191,7 +193,11 @@ def peak_of(case: Case) -> float | None:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     resident = _resident_peak_of(case)
+    for _ in range(2):
+        case.run()
     torch.cuda.synchronize()
+    if not case.torchs:
+        return None
     return (torch.cuda.max_memory_allocated() - before) / 1e6 or resident
 
 
