@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from srkd_ros.errors import CloudError
 from srkd_ros.geometry import build_geometry
@@ -138,23 +141,21 @@ class Segmenter:
         CloudError if shapes do not fit or a feature of the model is missing.
         """
         clock = _Clock(self.device)
-        labels = np.full(len(xyz), UNLABELLED, np.uint8)
-        confidence = np.zeros(len(xyz), np.float32)
         given = self._network_input(xyz, intensity, extra, intensity_full_scale)
         clock.lap("preprocess")
         if len(given.kept) == 0:
-            return Segmentation(labels, confidence, clock.timings, 0)
+            nothing = np.full(len(xyz), UNLABELLED, np.uint8), np.zeros(len(xyz), np.float32)
+            return Segmentation(*nothing, clock.timings(), 0)
 
         geometry = build_geometry(given.voxels, self._runtime.geometry_spec)
         clock.lap("geometry")
         logits = self._runtime.logits(given.features, geometry)
         clock.lap("network")
         best, label = torch.softmax(logits.float(), 1).max(1)
-        kept = given.kept.cpu().numpy()
-        labels[kept] = label.to(torch.uint8).index_select(0, given.voxels.point_to_voxel).cpu().numpy()
-        confidence[kept] = best.index_select(0, given.voxels.point_to_voxel).cpu().numpy()
+        of_points = [t.index_select(0, given.voxels.point_to_voxel) for t in (label.to(torch.uint8), best)]
+        labels, confidence = _spread(of_points, given.kept, len(xyz), (UNLABELLED, 0))
         clock.lap("postprocess")
-        return Segmentation(labels, confidence, clock.timings, len(logits))
+        return Segmentation(labels, confidence, clock.timings(), len(logits))
 
     @torch.inference_mode()
     def probabilities(
@@ -194,7 +195,10 @@ class Segmenter:
         array = np.ascontiguousarray(values, np.float32)
         if not array.flags.writeable:  # torch warns about read-only memory; a message's buffer often is
             array = array.copy()
-        return torch.from_numpy(array).to(self.device)
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":  # from pageable memory the copy would keep this thread
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
 
 def _room(points: int, reach: float) -> np.ndarray:
@@ -211,20 +215,45 @@ def _room(points: int, reach: float) -> np.ndarray:
     return np.stack(axes, -1).reshape(-1, 3).astype(np.float32)
 
 
+def _spread(values: Sequence[Tensor], kept: Tensor, count: int, fill: Sequence[int]) -> list[np.ndarray]:
+    """Values [K] of the points `kept`, each as an array [count] with `fill` elsewhere."""
+    if not kept.is_cuda:
+        arrays = [np.full(count, f, v.numpy().dtype) for v, f in zip(values, fill, strict=True)]
+        for array, of_kept in zip(arrays, values, strict=True):
+            array[kept.numpy()] = of_kept.numpy()
+        return arrays
+    on_host = []
+    for of_kept, f in zip(values, fill, strict=True):
+        whole = of_kept.new_full((count,), f).index_copy_(0, kept, of_kept)
+        on_host.append(torch.empty(count, dtype=whole.dtype, pin_memory=True).copy_(whole, non_blocking=True))
+    torch.cuda.current_stream(kept.device).synchronize()  # once; not the device: another thread may be recording
+    return [tensor.numpy().copy() for tensor in on_host]  # pinned memory is scarce, and results may be kept
+
+
 class _Clock:
-    """Lap times in milliseconds; every stage is present, 0 if it did not run."""
+    """Lap times in milliseconds; every stage is present, 0 if it did not run. A GPU keeps its own time: nobody waits."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._last = time.perf_counter()
-        self.timings = dict.fromkeys(STAGES, 0.0)
+        self._marks: list[tuple[str, Any]] = [("", self._now())]
 
     def lap(self, stage: str) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()  # not the device: another thread may be recording
-        now = time.perf_counter()
-        self.timings[stage] = (now - self._last) * 1e3
-        self._last = now
+        self._marks.append((stage, self._now()))
+
+    def timings(self) -> dict[str, float]:
+        timings = dict.fromkeys(STAGES, 0.0)
+        for (_, begin), (stage, end) in itertools.pairwise(self._marks):
+            if self._device.type == "cuda":
+                end.synchronize()
+            timings[stage] = begin.elapsed_time(end) if self._device.type == "cuda" else (end - begin) * 1e3
+        return timings
+
+    def _now(self) -> Any:
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
 
 def _check(xyz: np.ndarray, intensity: np.ndarray | None) -> None:
