@@ -57,7 +57,10 @@ def assert_same_geometry(voxels, spec, kernels):
         for size in ours.pairs:
             assert torch.equal(ours.pairs[size].source, torchs.pairs[size].source)
         for order in ours.patches:
-            assert torch.equal(ours.patches[order].table, torchs.patches[order].table)
+            for name in ("table", "slot"):
+                a, b = getattr(ours.patches[order], name), getattr(torchs.patches[order], name)
+                assert a.dtype == b.dtype
+                assert torch.equal(a, b), name
 
 
 @pytest.mark.parametrize("order", ["z", "z-trans", "hilbert", "hilbert-trans"])
@@ -149,7 +152,10 @@ def build(kernel, capability, signature, **constants):
 
 limits = {87: 99 * 1024, 90: 227 * 1024}  # shared memory of a block (8.6, 8.9 and 12.0 have less than 8.7)
 long, count = "*i64", "i32"
-layers = ((4, 36, 5, "fp32"), (36, 36, 3, "bf16"), (256, 256, 3, "fp16"), (256, 256, 3, "fp32"))
+layers = (
+    (4, 36, 5, "fp32"), (36, 36, 3, "bf16"), (72, 72, 3, "fp16"), (96, 96, 3, "fp32"), (256, 256, 3, "fp16"),
+    (256, 256, 3, "fp32"),
+)
 for capability in map(int, sys.argv[1:]):
     for inside, outside, size, name in layers:
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
@@ -167,6 +173,8 @@ for capability in map(int, sys.argv[1:]):
     fine = dict.fromkeys(("ranks", "parents", "coarse_grid", "coarse_code"), long)
     fine = cloud | fine | {"children": "*i32", "shift": count}
     build(geometry._coarsen_kernel, capability, fine, FINEST=False, BLOCK=256)
+    places = {"order": long, "table": long, "slot": long} | dict.fromkeys(("voxels", "width", "places"), count)
+    build(geometry._patches_kernel, capability, places, BLOCK=256)
     near = dict.fromkeys(("parent_neighbors", "children", "direction", "child"), "*i32") | {"parents": long}
     build(geometry._neighbors_kernel, capability, cloud | near, K=125, WIDTH=128, BLOCK=8)
 """

@@ -15,6 +15,7 @@ from networks import shallow, trained
 
 from srkd_ros import native
 from srkd_ros.geometry import build_geometry, voxelize
+from srkd_ros.gpu import capture as capturing
 from srkd_ros.gpu.capture import capture
 from srkd_ros.network.folding import fold
 from srkd_ros.runtimes.recorded_network import RecordedNetwork
@@ -163,3 +164,34 @@ def test_where_it_cannot_be_recorded_the_model_goes_on(caplog):
             assert_same(network, model, *cloud(model, 3000))
     assert network.given_up == "CUDA out of memory"
     assert [r.message for r in caplog.records] == ["the network is no longer run as a CUDA graph: CUDA out of memory"]
+
+
+class Graph:
+    """As torch.cuda.CUDAGraph, of a CUDA that can, or cannot, end a recording."""
+
+    def __init__(self, ends=True):
+        self.open, self._ends = False, ends
+
+    def capture_begin(self, capture_error_mode):
+        self.open = True
+
+    def capture_end(self):
+        self.open = False
+        if not self._ends:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_recording_that_failed_ends_recording_only_if_cuda_cannot_go_on(monkeypatch):
+    monkeypatch.setattr(capturing, "_broken", "")
+
+    def short_of_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    graph = Graph()
+    with pytest.raises(torch.OutOfMemoryError):
+        capturing._record(graph, short_of_memory)
+    assert not graph.open
+    assert not capturing._broken
+    with pytest.raises(torch.OutOfMemoryError):
+        capturing._record(Graph(ends=False), short_of_memory)
+    assert "out of memory" in capturing._broken

@@ -139,7 +139,10 @@ def _levels(voxels: Voxels, count: int) -> tuple[list[Level], list[Tensor], int]
 
 def _levels_by_kernels(voxels: Voxels, count: int, kernels: gpu.Kernels) -> tuple[list[Level], list[Tensor], int]:
     """As _levels, for one cloud, in a few launches."""
-    rank = kernels.geometry.boundaries(voxels.code, count - 1).cumsum(1)  # int64 [count - 1, V]
+    begins = kernels.geometry.boundaries(voxels.code, count - 1)
+    rank = torch.empty(begins.shape, dtype=torch.int64, device=begins.device)
+    for row in range(count - 1):  # one by one: of few long rows together, torch sums each by one block of threads
+        torch.cumsum(begins[row], 0, out=rank[row])
     *sizes, extent = torch.cat([rank[:, -1], voxels.grid.amax().view(1)]).tolist()  # the one wait for the device
     levels, codes = [Level(voxels.grid, voxels.batch, [len(voxels.code)])], [voxels.code]
     for number, size in enumerate(sizes):

@@ -38,7 +38,8 @@ def voxelize(xyz: Tensor, voxel_size: float, batch: Tensor | None = None, clouds
     if kernels is not None and (made := kernels.voxelize(xyz, voxel_size)) is not None:
         code, grid, first_point, points, point_to_voxel = made
         return Voxels(grid, torch.zeros_like(code), code, point_to_voxel, first_point, points, clouds)
-    cell = torch.floor(xyz.double() / voxel_size)  # double: the cell of a point must not depend on rounding
+    # In double, and not by a number, of which CUDA would take the reciprocal: a cell must not depend on rounding.
+    cell = torch.floor(xyz.double() / torch.full((), voxel_size, dtype=torch.float64, device=xyz.device))
     if batch is None:
         lowest = cell.amin(0) if len(cell) else cell.new_zeros(3)
         cell = cell - lowest

@@ -17,37 +17,54 @@ import torch
 from torch import Tensor
 
 _alone = threading.Lock()
-_broken = ""  # why a recording failed; what torch then holds of it would spoil the next ones
+_streams: dict[int, torch.cuda.Stream] = {}  # one a device: cuBLAS keeps memory for each that it has worked on
+_broken = ""  # why a recording failed that could not be ended
 
 
 def capture(run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     """What replays `run` on the current device, on the same tensors, and its result, which each replay fills anew.
 
-    RuntimeError if it cannot be recorded. One that fails half-way ends recording in this process.
+    RuntimeError if it cannot be recorded, torch.OutOfMemoryError where memory is short. If CUDA cannot end a recording
+    that failed, it was the last in this process.
     """
     global _broken
     device = torch.cuda.current_device()
-    current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    current = torch.cuda.current_stream(device)
     with _alone:
         if _broken:
             raise RuntimeError(_broken)
+        if device not in _streams:
+            _streams[device] = torch.cuda.Stream(device)
+        stream = _streams[device]
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for _ in range(2):  # libraries choose and load kernels, which cannot be recorded
                 run()
             stream.synchronize()
+            torch.cuda.empty_cache()  # of recordings let go, too: while one is made, none of it can be had
             graph = torch.cuda.CUDAGraph()
-            try:
-                graph.capture_begin(capture_error_mode="thread_local")
-                try:
-                    out = run()
-                finally:
-                    graph.capture_end()
-            except RuntimeError as error:
-                _broken = f"an earlier recording failed: {(str(error).splitlines() or [''])[0]}"
-                raise
+            out = _record(graph, run)
         current.wait_stream(stream)
     return graph.replay, out
+
+
+def _record(graph: torch.cuda.CUDAGraph, run: Callable[[], Tensor]) -> Tensor:
+    global _broken
+    out, failed = None, None
+    try:
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            out = run()
+        except BaseException as error:
+            failed = error
+        graph.capture_end()
+    except RuntimeError as error:  # what torch then holds of it would spoil the next ones
+        _broken = f"an earlier recording failed: {(str(failed or error).splitlines() or [''])[0]}"
+        raise failed or error from None
+    if failed is not None:
+        raise failed
+    assert out is not None
+    return out
 
 
 def empty_cache() -> None:

@@ -80,7 +80,13 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, neighbors: Tenso
 
 
 def tile(inside: int, outside: int, dtype: torch.dtype) -> tuple[int, int, int]:
-    """Of a program: rows, channels of a step of the sum, columns. The fewest columns beyond the output's are wasted."""
-    columns = min((128, 64, 32, 16), key=lambda width: (-(-outside // width) * width, -width))
-    depth = 64 if inside % 64 == 0 and dtype != torch.float32 else 32  # more float32 would not fit into registers
+    """Of a program: rows, channels of a step of the sum, columns.
+
+    Every tile of columns gathers all neighbours again, which takes a GPU about as long as products of `gather` columns.
+    """
+    gather = 20 if dtype == torch.float32 else 60
+    columns = min((128, 64, 32, 16), key=lambda width: -(-outside // width) * (gather + width))
+    depths = [32, 16] if dtype == torch.float32 else [64, 32, 16]  # more float32 would not fit into registers
+    fitting = [depth for depth in depths if depth <= inside] if inside >= 32 else [32]
+    depth = min(fitting, key=lambda depth: -(-inside // depth) * (depth + 8))  # a step costs something by itself
     return (128 if columns <= 64 else 64), depth, columns

@@ -220,3 +220,22 @@ def search(grid: Tensor, batch: Tensor, code: Tensor, kernel_size: int) -> Tenso
     given = (*(t.contiguous() for t in (grid, batch, code)), out, voxels)
     constants = {"REACH": kernel_size // 2, "K": width, "WIDTH": triton.next_power_of_2(width), "BLOCK": block}
     return launch(_search_kernel, _blocks(voxels, block), out, *given, **constants)
+
+
+@triton.jit(do_not_specialize=["voxels", "width", "places"])
+def _patches_kernel(order, table, slot, voxels, width, places, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    own = place < voxels
+    voxel = tl.load(order + tl.where(own, place, place - width), mask=place < places, other=0)
+    tl.store(table + place, voxel, mask=place < places)
+    tl.store(slot + voxel, place.to(tl.int64), mask=own)
+
+
+def patches(order: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """See geometry.patches.make_patches, for one cloud: of order int64 [V], table int64 [P, width], slot int64 [V]."""
+    voxels = len(order)
+    rows = triton.cdiv(voxels, width)
+    table, slot = order.new_empty(rows, width), torch.empty_like(order)
+    given = (order.contiguous(), table, slot, voxels, width, rows * width)
+    launch(_patches_kernel, _blocks(rows * width), table, *given, BLOCK=_BLOCK)
+    return table, slot

@@ -91,7 +91,7 @@ class RecordedNetwork:
         capacity = [-(-int(size * _SPARE) // _STEP) * _STEP for size in sizes]
         like = [r.capacity for r in self._recordings if r.narrow == narrow and r.is_like(sizes)]
         capacity = [max(of_level) for of_level in zip(capacity, *like, strict=True)]
-        # The new one holds their clouds as well. Memory of what goes is free before the new one is made.
+        # The new one holds their clouds as well. Let go before the new one is made, which takes their memory.
         self._recordings = [r for r in self._recordings if r.capacity not in like][1 - _KEPT :]
         capacity = [min(n, self._patch_size) if one else n for n, one in zip(capacity, narrow, strict=True)]
         wide = [attends and not one for attends, one in zip(self._attends, narrow, strict=True)]

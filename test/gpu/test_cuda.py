@@ -23,14 +23,16 @@ def street(count=60_000, seed=0):
     return xyz, generator.uniform(0, 1, count).astype(np.float32)
 
 
+@pytest.mark.parametrize("size", [0.2, 0.07])
 @pytest.mark.parametrize("tables", ["pairs", "neighbors"])
 @pytest.mark.parametrize("name", ["nano", "litept-s", "ptv3"])
-def test_geometry_is_the_cpus(name, tables):
+def test_geometry_is_the_cpus(name, tables, size):
     with torch.device("meta"):
         spec = dataclasses.replace(PointTransformer(preset(name)).geometry_spec, tables=tables)
     xyz = torch.from_numpy(street()[0])
-    here = build_geometry(voxelize(xyz, 0.2), spec)
-    there = build_geometry(voxelize(xyz.cuda(), 0.2), spec)
+    xyz = (xyz * 16).round() / 16  # on the borders of cells, where a quotient that is rounded otherwise shows
+    here = build_geometry(voxelize(xyz, size), spec)
+    there = build_geometry(voxelize(xyz.cuda(), size), spec)
     for a, b in zip(here.levels, there.levels, strict=True):
         assert a.counts == b.counts
         assert torch.equal(a.grid, b.grid.cpu())
