@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -141,7 +143,20 @@ class PointTransformer(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self._stem(x.float(), level)
+        if x.is_cuda and torch.get_float32_matmul_precision() != "highest":  # TF32 has float16's ten bits
+            with _full_precision():
+                return self._stem(x, level)
         return self.stem(x, level) if self.config.stem_kernel > 1 else self.stem(x)
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _drop_rates(deepest: float, blocks: int) -> list[float]:

@@ -63,7 +63,12 @@ class OnnxRuntime:
                 )
             # Work is put on the stream that the tables are made on, so neither side waits for the other.
             self._stream = torch.cuda.Stream(device)
-            place = {"device_id": device.index or 0, "user_compute_stream": str(self._stream.cuda_stream)}
+            place = {
+                "device_id": device.index or 0,
+                "user_compute_stream": str(self._stream.cuda_stream),
+                "use_tf32": 0,  # ten bits, and the stem reads coordinates
+                "arena_extend_strategy": "kSameAsRequested",  # not to the next power of two
+            }
             providers.insert(0, ("CUDAExecutionProvider", place))
         elif device.type != "cpu":
             raise ConfigError(f"device: onnxruntime runs on cpu and cuda, not on {device.type}")

@@ -37,7 +37,7 @@ DEFAULT_POINTS = 131_072  # 64 beams of 2048 or 128 of 1024 columns
 _SIZES = (0.05, 0.10, 0.20, 0.40, 0.80)
 _TYPICAL = (0.40, 0.25, 0.15, 0.08, 0.04)
 _LARGEST = (1.00, 0.95, 0.80, 0.40, 0.20)
-PROFILE = f"{_SIZES} {_TYPICAL} {_LARGEST}"
+PROFILE = f"{_SIZES} {_TYPICAL} {_LARGEST}, no TF32"
 
 _log = logging.getLogger("srkd_ros.tensorrt")
 
@@ -73,7 +73,11 @@ def gpu_name(trt: Any, device: torch.device | None) -> str:
         return "Ampere or later"
     if device is None or capability is None:
         raise ConfigError("building a TensorRT engine needs the GPU that will run it; there is no CUDA device here")
-    return f"{torch.cuda.get_device_name(device)}, compute capability {capability[0]}.{capability[1]}"
+    has = torch.cuda.get_device_properties(device)  # Jetson modules have one name, and a slice of a GPU has the GPU's
+    return (
+        f"{has.name}, compute capability {has.major}.{has.minor}, {has.multi_processor_count} multiprocessors, "
+        f"{has.total_memory >> 30} GiB"
+    )
 
 
 def engine_key(trt: Any, graph: Path, points: int, device: torch.device | None) -> EngineKey:
@@ -122,6 +126,7 @@ def build(trt: Any, graph: Path, points: int, turing: bool = False) -> bytes:
     if not parser.parse(graph.read_bytes()):
         raise ModelError(f"{graph}: TensorRT cannot read it: {parser.get_error(0).desc()}")
     settings = builder.create_builder_config()
+    settings.clear_flag(trt.BuilderFlag.TF32)  # on by default: ten bits, and the stem reads coordinates
     profile = builder.create_optimization_profile()
     ranges = dimension_ranges(manifest.network, points, manifest.preprocessing.voxel_size)
     for index in range(network.num_inputs):
