@@ -184,7 +184,7 @@ def peak_of(case: Case) -> float | None:
     """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
 
     Of a case that takes memory on a GPU, torch's count of that over three runs, in which graphs are recorded; None
-    where another runtime takes it. Of others the kernel's count of resident memory, after free memory was given back: it
+    where another runtime takes it. Of others the kernel's count of resident memory, free memory being given back: it
     sees numpy, torch and runtimes alike. Linux only.
     """
     _use_threads(case)

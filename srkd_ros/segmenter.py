@@ -231,7 +231,7 @@ def _spread(values: Sequence[Tensor], kept: Tensor, count: int, fill: Sequence[i
 
 
 class _Clock:
-    """Lap times in milliseconds; every stage is present, 0 if it did not run. A GPU keeps its own time: nobody waits."""
+    """Lap times in milliseconds; every stage is present, 0 if it did not run. A GPU keeps its own: nobody waits."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

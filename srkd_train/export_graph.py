@@ -72,7 +72,7 @@ def trace(model: PointTransformer, precision: str = "fp32") -> onnx.ModelProto:
     folded = fold(model)
     for module in list(folded.modules()):
         if isinstance(module, Block) and module.has_attention:
-            module.attention = GraphAttention(module.attention)  # type: ignore[assignment]
+            module.attention = GraphAttention(module.attention, precision == "fp16")  # type: ignore[assignment]
     network = GraphNetwork(to_half(folded) if precision == "fp16" else folded, names).eval()
     examples = _Examples(model)
     inputs = [examples.features(), *(examples.table(name) for name in names)]

@@ -11,7 +11,11 @@ from networks import PTV3_LIKE, save_student, scene, shallow, trained
 
 from srkd_ros import Segmenter, student
 from srkd_ros.errors import ConfigError, ModelError
+from srkd_ros.geometry import GeometrySpec, LevelSpec, build_geometry, voxelize
+from srkd_ros.network import PRESETS, PointTransformer
+from srkd_ros.network.attention import PatchAttention
 from srkd_train.export import run_export
+from srkd_train.export_attention import GraphAttention, fused_width
 
 NO_TENSORRT = {"ScatterElements", "ScatterND", "Unique", "BitShift", "GatherND", "NonZero", "Loop", "If", "Scan"}
 NO_OLD_CUDA = {"ReduceMax", "ConstantOfShape"}  # onnxruntime before 1.25 has no CUDA kernels for this opset's
@@ -97,3 +101,33 @@ def test_wrong_use_is_one_line(tmp_path, files):
             call()
         assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("channels", "heads", "rope_base"), [(72, 4, 100.0), (24, 3, None), (36, 2, None), (24, 1, 100.0)]
+)
+def test_filled_up_heads_attend_as_before(channels, heads, rope_base):
+    """Heads of 18 with angles, of 8, of 18, and of 24, which is a width that engines fuse."""
+    torch.manual_seed(0)
+    attention = PatchAttention(channels, heads, "hilbert", rope_base)
+    cells = torch.from_numpy(scene(500)[0])
+    level = build_geometry(voxelize(cells, 0.5), GeometrySpec((LevelSpec((), ("hilbert",)),), 64)).levels[0]
+    x = torch.randn(len(level), channels)
+    with torch.no_grad():
+        expected = attention(x, level)
+        for fused in (False, True):
+            made = GraphAttention(attention, fused)
+            assert made.width == (fused_width(channels // heads) if fused else channels // heads)
+            torch.testing.assert_close(made(x, level), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_engines_fuse_the_attention_of_every_preset():
+    """TensorRT's attention kernels take heads of 16 to 256 channels, a multiple of 8, in half precision."""
+    for name, config in PRESETS.items():
+        with torch.device("meta"):
+            model = PointTransformer(config)
+        for module in model.modules():
+            if isinstance(module, PatchAttention):
+                width = fused_width(module.qkv.in_features // module.heads)
+                assert 16 <= width <= 256, name
+                assert width % 8 == 0, name

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
@@ -20,6 +22,7 @@ from srkd_ros.labels import UNLABELLED
 from srkd_ros.node.drift import InputMonitor
 from srkd_ros.node.frames import Pose, mounting
 from srkd_ros.node.settings import Settings
+from srkd_ros.runtimes import choose_device
 from srkd_ros.segmenter import Segmenter
 
 _FLOATS = {7: "f4", 8: "f8"}  # sensor_msgs/PointField FLOAT32, FLOAT64
@@ -125,7 +128,24 @@ def timed(stage: str, timings: dict[str, float], function: Callable[[], Any]) ->
 
 def load(path: Path, runtime: str, device: str, precision: str, settings: Settings) -> Work:
     """Load a student and label a made-up cloud: on a GPU of full size, on a CPU just to start its threads."""
-    segmenter = Segmenter.load(path, runtime, device, settings.intensity_scale, precision)
-    work = Work.make(segmenter, settings)
-    segmenter.warm_up(5_000 if segmenter.device.type == "cpu" else 120_000)
+    with _own_stream(choose_device(device)):
+        segmenter = Segmenter.load(path, runtime, device, settings.intensity_scale, precision)
+        work = Work.make(segmenter, settings)
+        if segmenter.device.type == "cpu":
+            segmenter.warm_up(5_000)
+        else:
+            for _ in range(2):  # the second of a size is recorded, which the first live cloud need not wait for
+                segmenter.warm_up()
     return work
+
+
+@contextlib.contextmanager
+def _own_stream(device: torch.device) -> Iterator[None]:
+    """On a GPU clouds of the student that still runs do not queue up behind the trials of the new one."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        yield
+    stream.synchronize()

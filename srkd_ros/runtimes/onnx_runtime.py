@@ -61,7 +61,9 @@ class OnnxRuntime:
                 raise MissingPackageError(
                     f"device {device} needs onnxruntime-gpu in place of onnxruntime: pip install onnxruntime-gpu"
                 )
-            # Work is put on the stream that the tables are made on, so neither side waits for the other.
+            # Work is put on a stream that waits for torch's, and torch's for it; the host waits for neither.
+            self._run_options = onnxruntime.RunOptions()
+            self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
             self._stream = torch.cuda.Stream(device)
             place = {
                 "device_id": device.index or 0,
@@ -113,7 +115,7 @@ class OnnxRuntime:
         binding.bind_output(LOGITS, "cuda", index, np.float32, tuple(logits.shape), logits.data_ptr())
         current = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(current)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._run_options)
         current.wait_stream(self._stream)
         for values in (*feed.values(), logits):  # freed memory must not be given out while the other stream reads it
             values.record_stream(self._stream)
