@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srkd_ros.errors import CloudError
+from srkd_ros.errors import CloudError, ModelError
 from srkd_ros.geometry import build_geometry
 from srkd_ros.intensity import IntensityScale
 from srkd_ros.labels import UNLABELLED, LabelSet
@@ -111,7 +111,7 @@ class Segmenter:
     def warm_up(self, points: int = 120_000) -> None:
         """Label a made-up cloud, so that the first real one does not pay for allocations and kernel selection.
 
-        It has no more points than the runtime is made for.
+        It has no more points than the runtime is made for. ModelError if the network gives no numbers.
         """
         limit = self._runtime.points
         xyz = _room(min(points, limit or points), min(self.manifest.preprocessing.max_range, 50.0))
@@ -119,7 +119,10 @@ class Segmenter:
         scale = self._intensity
         self._intensity = IntensityScale(1.0)
         try:
-            self(xyz, zeros, dict.fromkeys(self.manifest.preprocessing.features, zeros))
+            result = self(xyz, zeros, dict.fromkeys(self.manifest.preprocessing.features, zeros))
+            if result.voxels and not result.confidence.any():
+                cure = "" if self.precision == "fp32" else f", perhaps for {self.precision}: try precision fp32"
+                raise ModelError(f"{self.path}: its network computes no numbers{cure}")
         except CloudError:
             if limit is None:
                 raise  # otherwise an engine's profile does not hold this cloud, which says nothing about real ones
@@ -152,6 +155,8 @@ class Segmenter:
         logits = self._runtime.logits(given.features, geometry)
         clock.lap("network")
         best, label = torch.softmax(logits.float(), 1).max(1)
+        sound = best.isfinite()  # half precision may overflow
+        best, label = best.masked_fill(~sound, 0), label.masked_fill(~sound, UNLABELLED)
         of_points = [t.index_select(0, given.voxels.point_to_voxel) for t in (label.to(torch.uint8), best)]
         labels, confidence = _spread(of_points, given.kept, len(xyz), (UNLABELLED, 0))
         clock.lap("postprocess")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -151,9 +152,13 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Manifest]:
                     f"{path}: has no srkd manifest; turn a checkpoint into a student with `srkd-train import`"
                 )
             manifest = Manifest.from_json(metadata[METADATA_KEY], str(path))
-            return {key: file.get_tensor(key) for key in file.keys()}, manifest  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not a whole .safetensors file ({error})") from error
+    for key, values in tensors.items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise ModelError(f"{path}: {key} holds values that are no numbers: the file is damaged; take another copy")
+    return tensors, manifest
 
 
 def file_hash(path: str | Path) -> str:

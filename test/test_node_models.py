@@ -30,6 +30,8 @@ def model_dir(tmp_path, quick_student_file, student_file):
     shutil.copy(quick_student_file, folder / "first.safetensors")
     shutil.copy(student_file, folder / "second.safetensors")
     (folder / "torn.safetensors").write_bytes(quick_student_file.read_bytes()[:5000])
+    whole = student_file.read_bytes()
+    (folder / "nan.safetensors").write_bytes(whole[:-64] + b"\xff" * 64)  # the header is in order
     (folder / "made_elsewhere.engine").write_bytes(b"anything")
     shutil.copy(student_file, tmp_path / "outside.safetensors")
     return folder
@@ -52,7 +54,8 @@ def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
         peer.answer(street())
         for wrong, why in (
             ("torn.safetensors", "torn.safetensors"),
-            ("missing.safetensors", "there are first.safetensors, second.safetensors"),
+            ("nan.safetensors", "no numbers"),
+            ("missing.safetensors", "there are first.safetensors, nan.safetensors, second.safetensors"),
             ("made_elsewhere.engine", "neither a .safetensors nor an .onnx"),
             ("../outside.safetensors", "outside of model_dir"),
             (str(model_dir.parent / "outside.safetensors"), "outside of model_dir"),
@@ -62,7 +65,7 @@ def test_lifecycle_manager_and_live_swap(tmp_path, model_dir):
             assert why in reason
             assert "\n" not in reason
         assert not peer.set("model_dir", "/")[0]
-        peer.request_transition(1)  # configure, which an active node cannot: must not end the process
+        assert not peer.request_transition(1)  # configure, which an active node cannot
         assert not peer.delete("filter_classes")[0]
         assert not peer.set("device", "cuda")[0]
         assert peer.wait(lambda: peer.statuses["model"][0] == b"\x01", 3.0)

@@ -5,6 +5,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from srkd_ros import Segmenter
 from srkd_ros.errors import CloudError, ConfigError, ModelError
@@ -137,6 +138,17 @@ def test_a_few_overshooting_returns_do_not_change_the_scale():
     assert scale.resolved == 1
 
 
+def test_garbled_clouds_do_not_change_the_scale_and_several_in_a_row_do():
+    raw, garbled = np.full(1000, 0.5, np.float32), np.full(1000, 0.5, np.float32)
+    garbled[:9] = 300.0
+    scale = IntensityScale()
+    seen = []
+    for cloud in (garbled, raw, garbled, garbled, raw, garbled, raw, garbled, garbled, garbled, raw):
+        scale(cloud)
+        seen.append(scale.resolved)
+    assert seen == [65535, 1, 1, 1, 1, 1, 1, 1, 1, 65535, 65535]
+
+
 def test_one_garbled_intensity_leaves_the_other_labels_alone(student_file):
     xyz, intensity = street()
     segmenter = Segmenter.load(student_file, device="cpu", intensity_scale=1.0)
@@ -146,3 +158,24 @@ def test_one_garbled_intensity_leaves_the_other_labels_alone(student_file):
     result = segmenter(xyz, garbled)
     assert np.isfinite(result.confidence).all()
     assert (result.labels == clean.labels).mean() > 0.95
+
+
+def test_what_overflows_has_no_label(student_file, monkeypatch):
+    """A network whose products exceed its precision, for some voxels or for all."""
+    segmenter = Segmenter.load(student_file, device="cpu", intensity_scale=1.0)
+    logits = segmenter._runtime.logits
+
+    def overflows(features, geometry):
+        out = logits(features, geometry)
+        out[::2, 3] = torch.inf
+        return out
+
+    monkeypatch.setattr(segmenter._runtime, "logits", overflows)
+    result = segmenter(*street())
+    lost = result.labels == 255
+    assert 0 < lost.sum() < len(lost)
+    assert (result.confidence[lost] == 0).all()
+    assert np.isfinite(result.confidence).all()
+    monkeypatch.setattr(segmenter._runtime, "logits", lambda f, g: logits(f, g) * torch.nan)
+    with pytest.raises(ModelError, match="no numbers"):
+        segmenter.warm_up(2_000)
