@@ -87,15 +87,12 @@ def actions(context: LaunchContext) -> list:
     # Fast DDS's own word for its defaults; the node would choose the profile by itself otherwise.
     default_transport = {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"}
     transport = profile_environment() if given("transport") == "shared_memory" else default_transport
+    clock = {"use_sim_time": given("use_sim_time") == "true"} if given("use_sim_time") else {}
     segmenter = LifecycleNode(
         **executable(),
         name=given("name"),
         namespace=given("namespace"),
-        parameters=[
-            given("params_file"),
-            {"use_sim_time": given("use_sim_time") == "true"},
-            given_parameters(context),
-        ],
+        parameters=[part for part in (given("params_file"), clock, given_parameters(context)) if part],
         remappings=[(name, given(name)) for name in TOPICS if given(name) != name],
         ros_arguments=["--log-level", given("log_level")],
         additional_env=transport,
@@ -110,7 +107,7 @@ def actions(context: LaunchContext) -> list:
         name="rviz2",
         namespace=given("namespace"),
         arguments=["-d", given("rviz_config"), "-f", given("fixed_frame")],
-        parameters=[{"use_sim_time": given("use_sim_time") == "true"}],
+        parameters=[clock] if clock else [],
         remappings=[("/segmented", given("segmented"))],
         additional_env=transport,
         condition=IfCondition(given("rviz")),
@@ -144,7 +141,7 @@ def generate_launch_description() -> LaunchDescription:
                 "How clouds leave the node with Fast DDS; give the driver the profile too (docs/node.md).",
                 ["shared_memory", "default"],
             ),
-            "use_sim_time": ("false", "Take the time from /clock.", BOOLEANS),
+            "use_sim_time": ("", "Take the time from /clock; empty leaves it to the parameter file.", ["", *BOOLEANS]),
             "respawn": ("false", "Start the node again if it ends.", BOOLEANS),
             "rviz": ("false", "Show the labelled clouds in RViz.", BOOLEANS),
             "log_level": ("info", "What the node logs.", ["debug", "info", "warn", "error", "fatal"]),

@@ -29,9 +29,10 @@ from srkd_ros.errors import CloudError, ConfigError, MissingPackageError, SrkdEr
 from srkd_ros.node import label_info, settings
 from srkd_ros.node.newest import NewestWorker
 from srkd_ros.node.parameters import Parameters
-from srkd_ros.node.subscription import CloudSubscription
+from srkd_ros.node.subscription import CloudSubscription, naming_override
 from srkd_ros.node.tally import Arrival, Tally
 from srkd_ros.node.target_frame import TargetFrame
+from srkd_ros.node.transitions import answer_always
 from srkd_ros.node.watch import Watch, one_line
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -58,6 +59,7 @@ class SegmenterNode(LifecycleNode):
         self.refused_model = ""
         self._startup_failed = startup_failed
         self._clouds_group = MutuallyExclusiveCallbackGroup()
+        answer_always(self)
         self._settable = Parameters(self, self._change, self._change_refused)
         self._watch = Watch(self)
         if self._settable["autostart"]:
@@ -115,6 +117,12 @@ class SegmenterNode(LifecycleNode):
 
     def _configure(self, state: LifecycleState) -> None:
         chosen, path = self._settable.settings(), self._settable.model_path()
+        topic = self.resolve_topic_name("points")
+        for output in ("segmented", "filtered"):
+            if topic == self.resolve_topic_name(output):
+                raise ConfigError(
+                    f"points and {output} are both {topic}: the node would label its own clouds; remap one"
+                )
         if chosen.target_frame:
             self._target = TargetFrame(self, chosen.target_frame)
         self._worker = NewestWorker(self._process, self._process_failed, f"{self.get_name()} worker")
@@ -140,9 +148,10 @@ class SegmenterNode(LifecycleNode):
         self._label_info = self._offer(label_info.MESSAGE_TYPE, "label_info", latched)
 
     def _offer(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
-        publisher = self.create_lifecycle_publisher(
-            message_type, topic, qos, qos_overriding_options=QoSOverridingOptions(OUTPUT_POLICIES)
-        )
+        with naming_override(self.resolve_topic_name(topic), "publisher"):
+            publisher = self.create_lifecycle_publisher(
+                message_type, topic, qos, qos_overriding_options=QoSOverridingOptions(OUTPUT_POLICIES)
+            )
         self.outputs.append(publisher)
         return publisher
 
@@ -225,7 +234,7 @@ class SegmenterNode(LifecycleNode):
         if not segmented and not filtered:
             tally.idle += 1
             return
-        self._follow_stream(work, tally, tuple(f.name for f in message.fields))
+        self._follow_stream(work, tally, message)
         start = time.perf_counter()
         to_target = self._target.pose(message.header) if self._target is not None else None
         labelled = work.label(message, to_target)
@@ -241,15 +250,18 @@ class SegmenterNode(LifecycleNode):
         simulated = self.get_parameter("use_sim_time").value
         tally.labelled(message, labelled, timings, self.get_clock().now().nanoseconds, simulated, end)
 
-    def _follow_stream(self, work: Any, tally: Tally, fields: tuple[str, ...]) -> None:
-        """Another layout, activation or choice of field: what was found out about the stream no longer holds."""
+    def _follow_stream(self, work: Any, tally: Tally, message: PointCloud2) -> None:
+        """Another layout or frame, activation or choice of field: what was found out about the stream holds no more."""
+        fields = tuple(f.name for f in message.fields)
+        stream = (message.header.frame_id, *((f.name, f.datatype) for f in message.fields))
         wanted = work.settings.intensity_field
-        if (fields, wanted) != (tally.fields, tally.wanted_field):
-            if tally.fields and fields != tally.fields:
-                self.get_logger().info(f"another stream, fields {', '.join(fields)}", throttle_duration_sec=QUIET)
+        if (stream, wanted) != (tally.stream, tally.wanted_field):
+            if tally.stream and stream != tally.stream:
+                text = f"another stream, of {message.header.frame_id or 'no frame'}, fields {', '.join(fields)}"
+                self.get_logger().info(text, throttle_duration_sec=QUIET)
             work.monitor.clear()
             work.segmenter.reset_stream()
-        tally.fields, tally.wanted_field = fields, wanted
+        tally.stream, tally.fields, tally.wanted_field = stream, fields, wanted
 
     def _process_failed(self, error: Exception) -> None:
         """A cloud could not be labelled: say so, and go on with the next."""

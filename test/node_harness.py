@@ -144,15 +144,11 @@ class Peer:
         request.transition.id = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}[label]
         return self.call(ChangeState, "change_state", request).success
 
-    def request_transition(self, number: int) -> None:
-        """Ask for a transition by its number alone, as lifecycle managers do, and wait for no answer."""
-        client = self.node.create_client(ChangeState, f"/{self.name}/change_state")
-        assert client.wait_for_service(20.0)
+    def request_transition(self, number: int) -> bool:
+        """Ask for a transition by its number alone, as lifecycle managers do."""
         request = ChangeState.Request()
         request.transition.id = number
-        future = client.call_async(request)
-        self.wait(future.done, 1.0)  # some releases of rclpy never answer a transition that is not possible
-        self.node.destroy_client(client)
+        return self.call(ChangeState, "change_state", request, 5.0).success
 
     def delete(self, name: str) -> tuple[bool, str]:
         """Set a parameter to nothing; returns whether it was taken, and the reason if not."""

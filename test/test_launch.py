@@ -60,7 +60,7 @@ def test_arguments_that_are_not_given_leave_the_parameter_file_alone(path, monke
     declared = {c.args[0]: c.kwargs for c in sys.modules["launch.actions"].DeclareLaunchArgument.call_args_list}
     parameters = declared.keys() & settings.PARAMETERS.keys()
     assert {"model", "runtime", "device", "intensity_scale"} <= parameters
-    for name in parameters:
+    for name in {*parameters, *({"use_sim_time"} & declared.keys())}:
         assert declared[name].get("default_value", "") == "", name
         assert "" in (declared[name].get("choices") or [""]), name
 

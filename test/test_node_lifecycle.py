@@ -73,8 +73,10 @@ def test_best_effort_driver_that_starts_later(tmp_path, quick_student_file):
         peer.close()
 
 
-def test_losses_on_the_way_are_explained_once(tmp_path, quick_student_file):
-    process, peer = start(tmp_path / "log.txt", quick_student_file)
+@pytest.mark.parametrize("best_effort", [True, False])
+def test_losses_on_the_way_are_explained_once(tmp_path, quick_student_file, best_effort):
+    """A driver that is delivered reliably and sends now and then loses nothing."""
+    process, peer = start(tmp_path / "log.txt", quick_student_file, best_effort=best_effort)
     try:
         message = street(50)
         lucky = np.random.default_rng(0).random(120) < 0.4  # of a stream of 10 Hz, three of five never arrive
@@ -82,6 +84,12 @@ def test_losses_on_the_way_are_explained_once(tmp_path, quick_student_file):
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(10**18 + i * 10**8, 10**9)
             peer.points.publish(message)
             time.sleep(0.04)
+        if not best_effort:
+            period = "stream's period [ms]"
+            assert peer.wait(lambda: peer.statuses["clouds"][2][period] != "unknown", 5.0), peer.statuses
+            peer.wait(lambda: False, 1.5)
+            assert "never arrive" not in peer.statuses["clouds"][1] + process.log
+            return
         assert peer.wait(lambda: "never arrive" in peer.statuses["clouds"][1], 5.0), peer.statuses
         assert "FASTRTPS_DEFAULT_PROFILES_FILE" in peer.statuses["clouds"][1]
         assert "clock" in peer.statuses["latency"][1]  # stamps of 2001
@@ -142,6 +150,11 @@ def test_says_where_the_clouds_are(tmp_path, quick_student_file):
         (("-p", "model:={good}", "-p", "min_confidence:=7.0"), "min_confidence"),
         (("-p", "model:={good}", "-p", "intensity_scale:=bright"), "intensity_scale"),
         (("-p", "model:={good}", "-p", "keep_input_fields:=perhaps"), "keep_input_fields"),
+        (("-p", "model:={good}", "-r", "points:=/p", "-r", "segmented:=/p"), "points and segmented are both /p"),
+        (
+            ("-p", "model:={good}", "-p", "qos_overrides./points.subscription.reliability:=bogus"),
+            "qos_overrides./points.subscription.reliability: 'bogus'",
+        ),
     ],
 )
 def test_what_stops_it_at_start(tmp_path, quick_student_file, arguments, says):

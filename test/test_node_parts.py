@@ -230,7 +230,7 @@ def test_settings_are_checked():
         "sensor_height": float("nan"),
         "keep_input_fields": "yes",
         "model": 3,
-        "threads": -1,
+        "threads": 2.5,
         "autostart": 1,
     }.items():
         with pytest.raises(ConfigError, match=name):

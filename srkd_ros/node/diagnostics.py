@@ -32,6 +32,7 @@ class Surroundings:
     candidates: list[str]  # other topics that carry a PointCloud2
     problem: str  # an incompatible publisher
     advice: str  # what to do against loss, for the middleware in use
+    reliable: bool = False  # whether what was sent is sent again until it arrives
 
 
 def model_status(work: Work | None, state: str, refused: str) -> DiagnosticStatus:
@@ -81,7 +82,7 @@ def cloud_status(tally: Tally, around: Surroundings, now: float) -> DiagnosticSt
         "malformed": tally.refused.total,
         "failed": tally.failed.total,
         "lost before this node, by the stamps (latest 100)": (
-            "unknown" if loss is None else f"{loss.lost} of {loss.expected}"
+            "unknown" if loss is None else f"{loss.lost} of {loss.expected}" + ", or pauses" * around.reliable
         ),
         "lost before this node, as the middleware says": tally.lost.total,
         "stream's period [ms]": "unknown" if loss is None else f"{loss.period * 1e3:.1f}",
@@ -100,8 +101,8 @@ def cloud_status(tally: Tally, around: Surroundings, now: float) -> DiagnosticSt
         level, message = DiagnosticStatus.ERROR, tally.last_error
     elif tally.refused.per_second(now) > 0:
         level, message = DiagnosticStatus.WARN, tally.last_error
-    elif tally.missing(now) > LOSS_SHARE:
-        level, message = DiagnosticStatus.WARN, lossy(tally.missing(now), around.advice)
+    elif tally.missing(now, around.reliable) > LOSS_SHARE:
+        level, message = DiagnosticStatus.WARN, lossy(tally.missing(now, around.reliable), around.advice)
     elif tally.replaced.per_second(now) > 0.1 * received > 0:
         level = DiagnosticStatus.WARN
         message += ": slower than the sensor, older clouds are dropped; a smaller student or a GPU keeps up"

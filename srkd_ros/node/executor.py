@@ -35,8 +35,7 @@ class CloudExecutor(Executor):
     Python's lock, until one of them has begun it; where another thread works with torch, which takes the lock for every
     operation, clouds that take 25 ms then take up to a second. This one waits, asleep, until the callback has begun.
 
-    What a service's callback raises is logged (a lifecycle transition that the state does not allow does so in some
-    releases of rclpy); what others raise ends the spinning, as with rclpy's executors.
+    What a service's callback raises is logged; what others raise ends the spinning, as with rclpy's executors.
     """
 
     def __init__(self, threads: int = THREADS, *, context: Context | None = None) -> None:

@@ -178,16 +178,22 @@ def _models(where: Path, folder: Path) -> list[str]:
     return sorted((where / n).relative_to(folder).as_posix() for n in names if Path(n).suffix in MODEL_SUFFIXES)
 
 
-def thread_count(setting: int, cores: int) -> int:
+def thread_count(setting: float, cores: int) -> int:
     """Threads for the network: as set, else all cores, less one for ROS where there are four or more."""
-    return setting if setting > 0 else cores - 1 if cores >= 4 else max(cores, 1)
+    return int(setting) if setting > 0 else cores - 1 if cores >= 4 else max(cores, 1)
 
 
 def _number(name: str, value: Any) -> float:
     bounds = PARAMETERS[name].bounds
     assert bounds is not None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not bounds[0] <= value <= bounds[1]:
-        raise ConfigError(f"{name}: {value!r} is not a number from {bounds[0]:g} to {bounds[1]:g}")
+    whole = isinstance(PARAMETERS[name].default, int)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not bounds[0] <= value <= bounds[1]
+        or (whole and value != int(value))
+    ):
+        raise ConfigError(f"{name}: {value!r} is not a {'whole ' * whole}number from {bounds[0]:g} to {bounds[1]:g}")
     return float(value)
 
 

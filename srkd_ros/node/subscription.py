@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -16,6 +18,8 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import PointCloud2
+
+from srkd_ros.errors import ConfigError
 
 try:  # Jazzy and later; Humble has them elsewhere
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -71,6 +75,11 @@ class CloudSubscription:
         """Whether the user has fixed the reliability."""
         return self._node.get_parameter(self._parameter).value != ADAPTIVE.name.lower()
 
+    @property
+    def reliable(self) -> bool:
+        """Whether the middleware sends again what did not arrive."""
+        return self._reliability == ReliabilityPolicy.RELIABLE
+
     def publishers(self) -> list[str]:
         """Names of the nodes that publish the topic."""
         return sorted({info.node_name for info in self._node.get_publishers_info_by_topic(self.topic)})
@@ -104,17 +113,18 @@ class CloudSubscription:
         return f"qos_overrides.{self.topic}.subscription.reliability"
 
     def _open(self) -> None:
-        self._subscription = self._node.create_subscription(
-            PointCloud2,
-            self.topic,
-            self._callback,
-            QoSProfile(depth=DEPTH, reliability=ADAPTIVE),
-            callback_group=self._group,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=self._incompatible, message_lost=self._message_lost
-            ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(callback=self._settle),
-        )
+        with naming_override(self.topic, "subscription"):
+            self._subscription = self._node.create_subscription(
+                PointCloud2,
+                self.topic,
+                self._callback,
+                QoSProfile(depth=DEPTH, reliability=ADAPTIVE),
+                callback_group=self._group,
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=self._incompatible, message_lost=self._message_lost
+                ),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(callback=self._settle),
+            )
 
     def _settle(self, qos: QoSProfile) -> SetParametersResult:
         """Called with the profile after overrides, just before it is used."""
@@ -135,3 +145,17 @@ class CloudSubscription:
         cure = f"set {self._parameter}:=best_effort" if about_reliability else "use another QoS on one side"
         self.problem = f"{who} on {self.topic} offers a QoS that does not match this subscription: {cure}"
         self._node.get_logger().warning(self.problem)
+
+
+@contextlib.contextmanager
+def naming_override(topic: str, entity: str) -> Iterator[None]:
+    """ConfigError that names the parameter where rclpy refuses a `qos_overrides` of a "publisher" or "subscription"."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"override for policy .(\w+).: .([^`']*)", str(error))
+        if found is None:
+            raise
+        raise ConfigError(
+            f"qos_overrides.{topic}.{entity}.{found[1]}: {found[2]!r} is not one of its values"
+        ) from error

@@ -37,6 +37,7 @@ class Tally:
     last_error: str = ""
     stamp_note: str = ""  # why the latency from the stamp is unknown
     frame: str = ""
+    stream: tuple[Any, ...] = ()  # frame, and names and types of the fields
     fields: tuple[str, ...] = ()
     wanted_field: str | None = None  # the parameter intensity_field; None before the first cloud
     intensity_field: str | None = None
@@ -44,9 +45,12 @@ class Tally:
     voxels: int = 0
     unlabelled: float = 0.0  # share of the last cloud
 
-    def missing(self, now: float) -> float:
-        """Share of the clouds that never arrived lately, by the stamps or by the middleware, whichever saw more."""
-        by_stamps = self.loss.result()
+    def missing(self, now: float, reliable: bool = False) -> float:
+        """Share of the clouds that never arrived lately, by the stamps or by the middleware, whichever saw more.
+
+        A reliable connection delivers what was sent, so gaps in the stamps are a driver's that pauses or is triggered.
+        """
+        by_stamps = None if reliable else self.loss.result()
         lost, received = self.lost.per_second(now), self.received.per_second(now)
         by_middleware = lost / (lost + received) if lost else 0.0
         return max(by_middleware, 0.0 if by_stamps is None else by_stamps.share)

@@ -69,10 +69,13 @@ class Watch:
             if not publishers and "sensor_msgs/msg/PointCloud2" in types and topic not in {*own, subscription.topic}
         ]
         advice = loss_advice(get_rmw_implementation_identifier())
-        return diagnostics.Surroundings(subscription.topic, publishers, candidates, subscription.problem, advice)
+        return diagnostics.Surroundings(
+            subscription.topic, publishers, candidates, subscription.problem, advice, subscription.reliable
+        )
 
     def _explain(self, work: Any, tally: Tally, around: diagnostics.Surroundings, now: float) -> None:
-        if (share := tally.missing(now)) > diagnostics.LOSS_SHARE and tally.received.total + tally.lost.total > 20:
+        share = tally.missing(now, around.reliable)
+        if share > diagnostics.LOSS_SHARE and tally.received.total + tally.lost.total > 20:
             self._once("loss", diagnostics.lossy(share, around.advice))
         if tally.received.total == 0 and now - tally.since > SILENCE:
             self._once("silence", diagnostics.silence(around, now - tally.since))
