@@ -162,7 +162,7 @@ def judge(
     for line in compare.incomparable(committed, rows):
         console.print(f"     -  {line}", highlight=False)
     for change in found:
-        mark = "slower" if change.factor > 1 + threshold else "ok"
+        mark = "slower" if compare.is_slower(change, threshold) else "ok"
         console.print(f"{mark:>6}  {change}", highlight=False)
     if not found:
         raise SrkdError("nothing to compare; make new results with `python -m benchmarks --all`")

@@ -16,6 +16,8 @@ from srkd_ros.errors import ConfigError
 
 Key = tuple[str, str, str]
 
+SHORT = 2.0  # milliseconds: what takes less mostly moves memory, whose speed is another than the calibrator's
+
 
 @dataclass(frozen=True)
 class Change:
@@ -24,6 +26,7 @@ class Change:
     key: Key  # benchmark, input, method
     then: float
     now: float
+    milliseconds: float  # then, median
 
     @property
     def factor(self) -> float:
@@ -61,8 +64,9 @@ def changes(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, 
     for row in rows:
         before = then.get(_key(row))
         if before is not None and before["sizes"] == row["sizes"]:
-            beside = Change(_key(row), before["calibrated"], row["calibrated"])
-            usual = Change(_key(row), before["median_ms"] / usual_then, row["median_ms"] / usual_now)
+            took = before["median_ms"]
+            beside = Change(_key(row), before["calibrated"], row["calibrated"], took)
+            usual = Change(_key(row), took / usual_then, row["median_ms"] / usual_now, took)
             found.append(min(beside, usual, key=lambda change: change.factor))
     return sorted(found, key=lambda change: -change.factor)
 
@@ -85,8 +89,13 @@ def incomparable(committed: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[
 
 
 def slower(found: Sequence[Change], threshold: float) -> list[Change]:
-    """Those whose relative cost grew by more than `threshold` (0.3: 30 %)."""
-    return [change for change in found if change.factor > 1 + threshold]
+    """Those whose relative cost grew by more than `threshold` (0.3: 30 %), or twice that for very short work."""
+    return [change for change in found if is_slower(change, threshold)]
+
+
+def is_slower(change: Change, threshold: float) -> bool:
+    """Whether a change counts: see slower."""
+    return change.factor > 1 + threshold * (2 if change.milliseconds < SHORT else 1)
 
 
 def unlike(committed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

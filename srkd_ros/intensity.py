@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from srkd_ros.errors import ConfigError
@@ -42,8 +44,9 @@ class IntensityScale:
             return raw / np.float32(self.resolved)
 
     def _resolve(self, raw: np.ndarray, full_scale: float | None) -> float:
-        self._settled = max(self._settled, full_scale or _smallest(raw, _SURE))
-        seen = full_scale or _smallest(raw, _TOLERATED)
+        above = [] if full_scale else [int(np.count_nonzero(raw > scale)) for scale in _FULL_SCALES[:-1]]
+        sure, seen = (full_scale or _smallest(above, share * len(raw)) for share in (_SURE, _TOLERATED))
+        self._settled = max(self._settled, sure)
         if seen <= self._settled:
             self._above, self._only_above = 0, False
             return self._settled
@@ -53,12 +56,10 @@ class IntensityScale:
         return seen if self._only_above else self._settled
 
 
-def _smallest(raw: np.ndarray, share: float) -> float:
-    """The smallest full scale that no more than a share of the values exceed."""
-    for scale in _FULL_SCALES[:-1]:
-        if np.count_nonzero(raw > scale) <= share * len(raw):
-            return scale
-    return _FULL_SCALES[-1]
+def _smallest(above: Sequence[int], bearable: float) -> float:
+    """The smallest full scale that no more than so many values exceed; `above`: values above each but the largest."""
+    fitting = (scale for scale, count in zip(_FULL_SCALES, above, strict=False) if count <= bearable)
+    return next(fitting, _FULL_SCALES[-1])
 
 
 def _positive(setting: str | float) -> float:

@@ -158,6 +158,14 @@ def test_compare_names_what_got_slower_and_nothing_else() -> None:
     assert compare.incomparable(then, now) == ["voxelize, os1-64, 0.2 m, new: not among the committed results"]
 
 
+def test_compare_bears_more_with_what_takes_a_millisecond() -> None:
+    then, now = [row("a", median_ms=1.0)], [row("a", 1.5, median_ms=1.5)]
+    found = compare.changes([*then, row("b"), row("c")], [*now, row("b"), row("c")])
+    assert found[0].factor == pytest.approx(1.5)
+    assert compare.slower(found, 0.3) == []
+    assert [change.key[2] for change in compare.slower(found, 0.2)] == ["a"]
+
+
 def test_compare_forgives_a_calibrator_that_was_disturbed() -> None:
     """The work beside one input took twice as long: its methods look cheap in that run alone."""
     steady = [row(name) for name in "abcde"]
