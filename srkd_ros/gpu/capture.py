@@ -27,7 +27,6 @@ def capture(run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
     RuntimeError if it cannot be recorded, torch.OutOfMemoryError where memory is short. If CUDA cannot end a recording
     that failed, it was the last in this process.
     """
-    global _broken
     device = torch.cuda.current_device()
     current = torch.cuda.current_stream(device)
     with _alone:
