@@ -54,6 +54,11 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.classes)
 
+    @property
+    def raw_ids(self) -> frozenset[int]:
+        """Those of all classes."""
+        return frozenset(raw for c in self.classes for raw in c.raw_ids)
+
     @cached_property
     def colors(self) -> np.ndarray:
         """uint8 [C, 3], r g b."""

@@ -182,7 +182,9 @@ def _eval(arguments: list[str]) -> int:
     parser.add_argument("data", metavar="DATA", type=Path, help="a dataset's folder")
     parser.add_argument("--kind", default="semantic_kitti", help="kind of dataset (semantic_kitti)")
     parser.add_argument("--split", default="val", help="split of the dataset (val)")
-    parser.add_argument("--labels", default="", help="label set, by name or YAML file (the model's)")
+    parser.add_argument(
+        "--labels", default="", help="label set of the data's raw ids, by name or YAML file (the dataset's own)"
+    )
     parser.add_argument("--scans", type=_count, default=0, help="how many scans, evenly spread (all)")
     parser.add_argument(
         "--on-corrupt",

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from srkd_ros.errors import DataError
+from srkd_ros.errors import ConfigError, DataError
 from srkd_ros.metrics import Confusion, summary
 from srkd_ros.segmenter import Segmenter
 from srkd_ros.student import unique_names
@@ -32,7 +32,7 @@ class EvaluationOptions:
 
     kind: str = "semantic_kitti"
     split: str = "val"
-    labels: str = ""  # label set; empty: the model's
+    labels: str = ""  # label set of the data's raw ids; empty: the dataset's own
     scans: int = 0  # evenly spread; 0 all
     tta: bool = False  # test-time augmentation beside the single pass
     device: str = "auto"
@@ -45,14 +45,12 @@ class EvaluationOptions:
 def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, console: Console) -> dict[str, Any]:
     """Metrics of each model, as plain numbers: {"data": ..., "models": [{"name", "model", "mode", "miou", ...}]}.
 
+    The models' classes have to be those of the dataset (or of `labels`), or other unions of the raw ids that it names.
     DataError or ModelError in one line if something cannot be read or does not fit. With `on_corrupt` "skip" scans that
     cannot be read are left out for all models, and counted as `skipped` of `data`, whose `scans` are the others.
     """
     segmenters = [Segmenter.load(m, options.runtime, options.device, precision=options.precision) for m in models]
-    labels = options.labels or segmenters[0].labels
-    dataset = open_dataset(options.kind, data, options.split, labels=labels)
-    for segmenter in segmenters:
-        check_labels(segmenter.manifest, dataset.labels, str(segmenter.path))
+    dataset = _open(data, options, segmenters)
     chosen = evenly_spread(len(dataset), min(options.scans or len(dataset), len(dataset)))
     results = []
     corrupt: set[int] | None = set() if options.on_corrupt == "skip" else None
@@ -75,6 +73,21 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
         confusion_picture(results[0], options.picture)
         console.print(f"confusion matrix: {options.picture}", highlight=False, soft_wrap=True)
     return document
+
+
+def _open(data: Path, options: EvaluationOptions, segmenters: Sequence[Segmenter]) -> ScanDataset:
+    """The dataset in the models' classes; ConfigError if it has others."""
+    if options.kind == "bag":
+        raise ConfigError("--kind bag: bags hold no labels to measure against; srkd-replay BAG --truth FOLDER does it")
+    dataset = open_dataset(options.kind, data, options.split, labels=options.labels or None)
+    wanted = segmenters[0].labels
+    if not options.labels and wanted.names != dataset.labels.names and wanted.raw_ids <= dataset.labels.raw_ids:
+        # Made of the dataset's classes. The raw ids of another dataset are others, or mean something else.
+        dataset = open_dataset(options.kind, data, options.split, labels=wanted)
+    cure = "take a model of these classes, or name the label set of the data's raw ids with --labels"
+    for segmenter in segmenters:
+        check_labels(segmenter.manifest, dataset.labels, str(segmenter.path), cure)
+    return dataset
 
 
 def _evaluate_one(

@@ -214,16 +214,18 @@ def open_teacher(
     return CachedTeacher(teacher, config) if config.cache else teacher
 
 
-def check_labels(manifest: Manifest, labels: LabelSet | None, file: str) -> None:
-    """ConfigError naming the first difference between a model's classes and a dataset's."""
+def check_labels(
+    manifest: Manifest, labels: LabelSet | None, file: str, cure: str = "choose data.labels to match"
+) -> None:
+    """ConfigError naming both label sets and their first difference if a model's classes are not the dataset's."""
     if labels is None or manifest.labels.names == labels.names:
         return
     own, other = manifest.labels.names, labels.names
     place = next((i for i, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), min(len(own), len(other)))
     raise ConfigError(
-        f"{file}: its {len(own)} classes are not the data's {len(other)} "
-        f"(class {place}: {own[place] if place < len(own) else 'none'} against "
-        f"{other[place] if place < len(other) else 'none'}); choose data.labels to match"
+        f"{file}: its {len(own)} classes ({manifest.labels.name}) are not the data's {len(other)} ({labels.name}; "
+        f"class {place}: {own[place] if place < len(own) else 'none'} against "
+        f"{other[place] if place < len(other) else 'none'}); {cure}"
     )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -15,6 +16,9 @@ import numpy as np
 import pytest
 import yaml
 
+from srkd_ros import student
+from srkd_ros.labels import LabelSet
+from srkd_ros.network import PointTransformer
 from srkd_ros.resources import find
 from srkd_train.cli import main
 from srkd_train.config import DistillConfig, TrainConfig, check
@@ -80,11 +84,11 @@ def test_teach_distill_evaluate_inspect(
     command = ["distill", "--config", str(recipe), "--teacher", str(teacher), "--output", str(output)]
     assert main([*command, "--losses.cross_sample.weight", "0.5", "--losses.cross_sample.points", "32"]) == 0
     assert yaml.safe_load((output / "config.yaml").read_text())["losses"]["cross_sample"]["weight"] == 0.5
-    student = output / "student.safetensors"
+    file = output / "student.safetensors"
     capsys.readouterr()
     scores = tmp_path / "scores.json"
     picture = tmp_path / "confusion.png"
-    arguments = ["eval", str(student), str(teacher), str(streets), "--json", str(scores), "--picture", str(picture)]
+    arguments = ["eval", str(file), str(teacher), str(streets), "--json", str(scores), "--picture", str(picture)]
     arguments += ["--device", "cpu"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -96,11 +100,11 @@ def test_teach_distill_evaluate_inspect(
     assert set(document["models"][0]["per_class"]["road"]) >= {"iou", "points"}
     assert document["models"][0]["by_range"][0]["from_m"] == 0
     assert picture.read_bytes()[:4] == b"\x89PNG"
-    assert main(["info", str(student)]) == 0
+    assert main(["info", str(file)]) == 0
     printed = capsys.readouterr().out
     assert "road" in printed
     assert "teacher sha256" in printed
-    assert main(["info", str(student), "--json"]) == 0
+    assert main(["info", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["provenance"]["losses"]["kl"]["weight"] == 0.3
 
 
@@ -235,6 +239,61 @@ def test_another_label_set_than_the_teachers(
     command = ["distill", "--config", str(recipe), "--teacher", str(teacher), "--output", str(tmp_path / "run")]
     assert main([*command, "--data.labels", str(labels)]) == 2
     assert "class 0: car against floor" in capsys.readouterr().err
+
+
+MERGED = {
+    "name": "merged",
+    "classes": [
+        {"name": "even", "color": [1, 2, 3], "raw_ids": [40, 44, 48]},
+        {"name": "upright", "color": [3, 2, 1], "raw_ids": [50, 51, 80]},
+    ],
+}
+
+
+def with_labels(file: Path, labels: dict, folder: Path) -> Path:
+    """A student as untrained as can be, of other classes but otherwise as in `file`."""
+    _, manifest = student.load(file)
+    labels = LabelSet.from_dict(labels)
+    network = dataclasses.replace(manifest.network, num_classes=len(labels))
+    path = folder / f"{labels.name}.safetensors"
+    manifest = dataclasses.replace(manifest, labels=labels, network=network)
+    student.save(path, PointTransformer(network).state_dict(), manifest)
+    return path
+
+
+def test_a_model_of_another_datasets_classes_is_not_measured(
+    teacher: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = with_labels(teacher, LabelSet.load("nuscenes").to_dict(), tmp_path)
+    assert main(["eval", str(other), str(streets), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {other}: its 16 classes (nuscenes) are not the data's 19 (semantickitti; ")
+    assert "--labels" in said
+    assert said.count("\n") == 1
+    root = shutil.copytree(streets, tmp_path / "coded")
+    (root / "dataset.yaml").write_text("labels: nuscenes\n")
+    assert main(["eval", str(teacher), str(root), "--device", "cpu"]) == 2
+    assert "its 19 classes (semantickitti) are not the data's 16 (nuscenes; " in capsys.readouterr().err
+    assert main(["eval", str(teacher), str(root), "--device", "cpu", "--labels", "semantickitti"]) == 0
+    assert main(["eval", str(teacher), str(streets), "--labels", "nuscenes"]) == 2
+
+
+def test_a_model_of_the_datasets_classes_merged_is_measured_in_its_own(
+    teacher: Path, streets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    merged, scores = with_labels(teacher, MERGED, tmp_path), tmp_path / "scores.json"
+    assert main(["eval", str(merged), str(streets), "--device", "cpu", "--json", str(scores)]) == 0
+    per_class = json.loads(scores.read_text())["models"][0]["per_class"]
+    assert sum(c["points"] for c in per_class.values()) == 1600
+    assert set(per_class) == {"even", "upright"}
+    capsys.readouterr()
+    assert main(["eval", str(merged), str(teacher), str(streets), "--device", "cpu"]) == 2
+    assert f"{teacher}: its 19 classes (semantickitti) are not the data's 2 (merged; " in capsys.readouterr().err
+
+
+def test_bags_have_no_labels_to_measure_against(teacher: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["eval", str(teacher), "drive.mcap", "--kind", "bag"]) == 2
+    assert capsys.readouterr().err.startswith("error: --kind bag: bags hold no labels to measure against; srkd-replay")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
