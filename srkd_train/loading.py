@@ -204,7 +204,7 @@ class _Collate:
 
 def open_sources(data: DataConfig) -> tuple[Source, Source | None]:
     """Training and validation scans of a configuration; no validation without `data.val`. SrkdError in one line."""
-    options: dict[str, Any] = dict(data.options)
+    options: dict[str, Any] = dict(data.options or {})
     if data.labels:
         options["labels"] = LabelSet.load(data.labels)
     if data.kind == "bag":

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import inspect
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader
 
 from srkd_ros.errors import ConfigError
 from srkd_train import config as config_module
@@ -64,16 +67,89 @@ def parse_config(cls: type[C], arguments: Sequence[str], program: str, examples:
     """The configuration of a command line; ConfigError in one line if a key or value is wrong. --help exits."""
     parser = config_parser(cls, program, examples)
     try:
-        settings = parser.parse_args(list(arguments))
+        settings = parser.parse_args(_checked(cls, arguments))
     except argparse.ArgumentError as error:
         raise ConfigError(_one_line(str(error), parser)) from error
-    except UnicodeDecodeError as error:
-        files = [a for before, a in zip(["", *arguments], arguments, strict=False) if before == "--config"]
-        files += [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
-        raise ConfigError(f"--config: {' or '.join(files)} is not text; name a recipe, as in config/train/") from error
     config = _built(cls, parser.instantiate(settings))
     check(config)
     return config
+
+
+def _checked(cls: type[C], arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the text of each recipe and section in place of its file; ConfigError for what is none.
+
+    jsonargparse takes a section that is no mapping as it is, and what is built of it fails far from its key.
+    """
+    checked = list(arguments)
+    for i, argument in enumerate(arguments):
+        flag, joined, text = argument.partition("=")
+        section = cls if flag == "--config" else _section(cls, flag[2:]) if flag.startswith("--") else None
+        if section is None:
+            continue
+        if not joined:
+            text = arguments[i + 1] if i + 1 < len(arguments) else "--"
+            if text.startswith("--"):
+                continue  # the parser says that the value is missing
+        key = "" if flag == "--config" else flag[2:]
+        settings = yaml.safe_dump(_settings(section, key, _loaded(flag, text)))
+        checked[i if joined else i + 1] = flag + joined + settings if joined else settings
+    return checked
+
+
+def _loaded(flag: str, text: str) -> Any:
+    """YAML in a file of this name, or in `text` itself."""
+    try:
+        is_file = Path(text).is_file()
+    except OSError:  # too long for a name
+        is_file = False
+    try:
+        content = Path(text).read_text() if is_file else text
+        value = get_loader("yaml")(content)  # jsonargparse's own: 1e-3 is a number
+        if isinstance(value, str):  # what it makes of "augment:" alone, too
+            value = yaml.safe_load(content)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{flag}: {text} is not text; name a recipe, as in config/train/") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ConfigError(f"{flag}: {_short(text)} is not YAML{f' in line {mark.line + 1}' if mark else ''}") from error
+    if flag == "--config" and not is_file and not isinstance(value, dict):
+        raise ConfigError(f"--config: no such file {text}")
+    return value
+
+
+def _settings(section: type, key: str, given: Any) -> dict[str, Any]:
+    """The mapping of a section, without empty ones in it; ConfigError naming the key of one that is no mapping."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        example = _example(section, given)
+        raise ConfigError(f"{key or '--config'}: expected settings such as {example}, got {_short(given)}")
+    checked = {}
+    for name, value in given.items():
+        inner = _section(section, str(name))
+        checked[name] = value if inner is None else _settings(inner, f"{key}.{name}".lstrip("."), value)
+    return checked
+
+
+def _section(cls: type, key: str) -> type | None:
+    """The type of the section at a dotted key; None for a single setting and for what is unknown."""
+    for name in key.split("."):
+        cls = get_type_hints(cls).get(name, object) if dataclasses.is_dataclass(cls) else object
+    is_section = dataclasses.is_dataclass(cls) or get_origin(cls) is dict
+    return cls if is_section else None
+
+
+def _example(section: type, given: Any) -> str:
+    """One setting of a section: of its default, or of what was given where that says more."""
+    if not dataclasses.is_dataclass(section):
+        return "{name: value}"
+    first = dataclasses.fields(section)[0]
+    return f"{{{first.name}: {first.default or _short(given)}}}"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) < 60 else f"{text[:60]} ..."
 
 
 def _built(cls: type[C], settings: Namespace) -> C:
@@ -89,8 +165,6 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
         return _unknown(f"{match[1]}.{match[2]}", keys)
     if match := re.search(r"Option '(.*?)' is not accepted", message):
         return _unknown(match[1], keys)
-    if match := re.search(r'Parser key "config": File does not exist: \'(.*)\'', message):
-        return f"--config: no such file {match[1]}"
     if match := re.search(r'Parser key "(.*?)":?\s*(.*)', message, re.DOTALL):
         return f"{match[1]}: {_readable(match[2])}"
     return _readable(message)

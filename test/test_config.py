@@ -130,6 +130,57 @@ def test_losses_that_leave_nothing_to_learn():
         check(c)
 
 
+NOT_SECTIONS = [
+    ("losses:\n  kl: 0.3\n", "losses.kl: expected settings such as {weight: 0.3}, got 0.3"),
+    ("losses.kl: 0.3\n", "losses.kl: expected settings such as {weight: 0.3}, got 0.3"),
+    ("losses:\n  channel: 0.5\n", "losses.channel: expected settings such as {weight: 0.5}, got 0.5"),
+    ("losses: 3\n", "losses: expected settings such as {cross_entropy: 1.0}, got 3"),
+    ("network: nano\n", "network: expected settings such as {preset: nano}, got nano"),
+    ("teacher: t.safetensors\n", "teacher: expected settings such as {file: t.safetensors}, got t.safetensors"),
+    ("data:\n  options: [1]\n", "data.options: expected settings such as {name: value}, got [1]"),
+    ("- a\n- b\n", "--config: expected settings such as {output: runs/distill}, got ['a', 'b']"),
+    ("a: [1\nb: 2\n", "is not YAML in line 2"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), NOT_SECTIONS)
+def test_a_section_that_is_no_mapping_is_named_in_one_line(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    assert main(["distill", "--config", str(recipe)]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--losses.kl", "0.3"], ["--losses.kl=0.3"], ["--losses", "{kl: 0.3}"]])
+def test_nor_is_one_on_the_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(["distill", *arguments]) == 2
+    assert capsys.readouterr().err == "error: losses.kl: expected settings such as {weight: 0.3}, got 0.3\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "augment:\n", "data:\n  options:\n", "losses:\n  kl:\n  feature:\n", "losses.kl:\n", "init: ''\n"]
+)
+def test_empty_sections_are_those_of_the_defaults(text: str, tmp_path: Path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    assert parse_config(DistillConfig, ["--config", str(recipe)], "srkd-train distill", "") == DistillConfig()
+
+
+def test_an_empty_section_leaves_what_an_earlier_recipe_set(tmp_path: Path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("losses: {kl: {weight: 1e-3}}\noptimizer: {lr: 2e-3}\n")
+    second.write_text("losses:\n  kl:\noptimizer: {warmup: 0.1}\n")
+    arguments = ["--config", str(first), f"--config={second}", "--losses.kl", "{temperature: 3}"]
+    config = parse_config(DistillConfig, arguments, "srkd-train distill", "")
+    assert (config.losses.kl.weight, config.losses.kl.temperature) == (1e-3, 3.0)
+    assert (config.optimizer.lr, config.optimizer.warmup) == (2e-3, 0.1)
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_recipe_that_is_not_text(joined: bool, tmp_path: Path):
     file = tmp_path / "program"
