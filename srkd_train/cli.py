@@ -194,7 +194,7 @@ def _eval(arguments: list[str]) -> int:
     )
     parser.add_argument("--tta", action="store_true", help="also with test-time augmentation, reported apart")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers, by class and range")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture of the confusion matrix")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture of the confusion matrices")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--precision", default="auto", help="of torch's products: auto, fp32, bf16, fp16 (auto)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class EvaluationOptions:
     device: str = "auto"
     runtime: str = "auto"
     precision: str = "auto"  # of matrix products in torch, as in Segmenter.load
-    picture: Path | None = None  # confusion matrix of the first model
+    picture: Path | None = None  # of the confusion matrices
     on_corrupt: Literal["refuse", "skip"] = "refuse"  # a scan that cannot be read: stop, or name, count and skip it
 
 
@@ -70,7 +71,7 @@ def evaluate(models: Sequence[Path], data: Path, options: EvaluationOptions, con
     }
     print_tables(document, dataset.labels.names, console)
     if options.picture:
-        confusion_picture(results[0], options.picture)
+        confusion_picture(results, options.picture)
         console.print(f"confusion matrix: {options.picture}", highlight=False, soft_wrap=True)
     return document
 
@@ -170,40 +171,53 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def confusion_picture(result: dict[str, Any], path: Path) -> None:
-    """A picture of the confusion matrix, rows normalised: what each class is taken for."""
+def confusion_picture(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """A picture of the models' confusion matrices side by side: what the points of each class are taken for.
+
+    A row is a class of the truth and adds up to 100 percent; a column is a class that is in the truth or that one of
+    the models predicts. `results` are those of `evaluate`.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    counts = np.array(result["confusion"]["counts"], np.float64)
-    columns = result["confusion"]["columns"]
-    present = counts.sum(1) > 0
-    share = counts[present] / counts[present].sum(1, keepdims=True)
-    rows = [name for name, there in zip(columns, present, strict=False) if there]
-    shown = np.append(present, counts[:, -1].sum() > 0)
-    share, columns = share[:, shown], [name for name, there in zip(columns, shown, strict=True) if there]
-    size = 2.2 + 0.42 * len(columns)
-    figure, axes = plt.subplots(figsize=(size, 1.4 + 0.42 * len(rows)), layout="constrained")
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i in range(len(rows)):
-        for j in range(len(columns)):
-            if share[i, j] >= 0.005:
-                axes.text(
-                    j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=8,
-                    color="white" if share[i, j] > 0.5 else "black",
-                )  # fmt: skip
-    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right")
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("truth")
-    axes.set_title(f"{result['name']}: share of a class's points in percent, mIoU {_percent(result['miou'])}")
+    counts = [np.array(r["confusion"]["counts"], np.float64) for r in results]
+    rows = np.flatnonzero(counts[0].sum(1))
+    columns = np.union1d(rows, np.flatnonzero(np.sum(counts, axis=(0, 1))))
+    names = np.array(results[0]["confusion"]["columns"])
+    across = min(len(results), 2)
+    down = -(-len(results) // across)
+    width, height = max(0.42 * len(columns), 3.0), max(0.42 * len(rows), 1.2)  # inches of a matrix
+    size = (across * (width + 0.3) + 1.8, down * (height + 1.8) + 0.3)
+    figure, grid = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
+    for axes in grid.flat[len(results) :]:
+        axes.axis("off")
+    for axes, result, matrix in zip(grid.flat, results, counts, strict=False):
+        _matrix(axes, matrix[np.ix_(rows, columns)] / matrix[rows].sum(1, keepdims=True))
+        axes.set_xticks(range(len(columns)), names[columns], rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xlabel("prediction")
+        axes.set_yticks([])
+        name = result["name"] + ("" if result["mode"] == "single pass" else f", {result['mode']}")
+        name = textwrap.fill(name, int(12 * width))  # letters of 1/12 inch
+        axes.set_title(f"{name}\nmIoU {_percent(result['miou'])}", fontsize=10)
+    for axes in grid[:, 0]:
+        axes.set_yticks(range(len(rows)), names[rows])
+        axes.set_ylabel("truth")
+    figure.suptitle("share of a class's points in percent", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix or '.png'}")
     figure.savefig(temporary, dpi=130)
     plt.close(figure)
     os.replace(temporary, path)
+
+
+def _matrix(axes: Any, share: np.ndarray) -> None:
+    """Shares [rows, columns] in shades of blue, those of half a percent and more as numbers."""
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.argwhere(share >= 0.005):
+        color = "white" if share[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=8, color=color)
 
 
 def write_json(document: dict[str, Any], path: Path) -> None:
