@@ -184,6 +184,11 @@ def _input(path: Path, topic: str | None) -> BagInput:
     wanted = [t for t in storage.topics.values() if t.msgtype == CLOUD_TYPE and topic in (None, t.name)]
     if storage.damage and not wanted:  # of a whole bag, BagInput says what else it has
         raise _without_clouds(storage.damage)
+    filled = [t for t in wanted if t.count]
+    if topic is None and len(filled) > 1:  # BagInput names an option of srkd-replay
+        found = ", ".join(f"{t.name} ({t.count} clouds)" for t in filled)
+        cure = "--data.options.topic for kind bag, --data.unlabelled_topic for data.unlabelled"
+        raise DataError(f"{path}: {len(filled)} PointCloud2 topics: {found}; choose one ({cure})")
     return BagInput(storage, topic)
 
 
