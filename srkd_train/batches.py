@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from srkd_ros.errors import DataError
-from srkd_ros.geometry import Geometry, GeometrySpec, Voxels, build_geometry
+from srkd_ros.geometry import Geometry, GeometrySpec, Level, Voxels, build_geometry
 from srkd_ros.labels import UNLABELLED
 from srkd_ros.preprocess import network_input
 from srkd_ros.student import Preprocessing
@@ -134,6 +134,34 @@ def prepare(raw: RawBatch, preprocessing: Preprocessing, spec: GeometrySpec, ori
     labels = majority(raw.labels.index_select(0, given.kept).long(), given.voxels)
     return Batch(
         original or raw, raw, given.kept, given.voxels, given.features, build_geometry(given.voxels, spec), labels
+    )
+
+
+def only_voxels(batch: Batch, rows: Tensor) -> Batch:
+    """The batch as if voxels `rows` int64, ascending, and their points were all. Only the finest level is left."""
+    old = batch.voxels
+    row_of_voxel = rows.new_full((len(old.code),), -1)
+    row_of_voxel[rows] = torch.arange(len(rows), device=rows.device)
+    voxel = row_of_voxel.index_select(0, old.point_to_voxel)
+    points = (voxel >= 0).nonzero().squeeze(1)
+    place = (voxel >= 0).cumsum(0) - 1  # of each point among those that are left
+    voxels = Voxels(
+        grid=old.grid.index_select(0, rows),
+        batch=old.batch.index_select(0, rows),
+        code=old.code.index_select(0, rows),
+        point_to_voxel=voxel.index_select(0, points),
+        first_point=place.index_select(0, old.first_point.index_select(0, rows)),
+        points=old.points.index_select(0, rows),
+        clouds=old.clouds,
+    )
+    level = Level(voxels.grid, voxels.batch, torch.bincount(voxels.batch, minlength=voxels.clouds).tolist())
+    return dataclasses.replace(
+        batch,
+        kept=batch.kept.index_select(0, points),
+        voxels=voxels,
+        features=batch.features.index_select(0, rows),
+        geometry=Geometry([level], batch.geometry.spec),
+        labels=batch.labels.index_select(0, rows),
     )
 
 

@@ -34,7 +34,8 @@ class TeacherOutput:
     """What the teacher says of the student's voxels, row by row. No gradient."""
 
     logits: Tensor  # [V, classes]
-    decoder: list[Tensor]  # [V_l, C_l] of each decoder stage, finest first; empty or shorter from a cache
+    decoder: list[Tensor]  # [V_l, C_l] of each decoder stage, finest first; empty or the finest alone from a cache
+    rows: Tensor | None = None  # int64 [V], the student's voxels that the others are of; None: all, in order
 
 
 class Teacher:
@@ -113,9 +114,12 @@ class Teacher:
     def unaugmented(self, scan: RawBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Of one scan: logits [V, C], finest features [V, C_0], and the voxel int64 [N] of each point, -1 for none."""
         own = network_input(scan.xyz, scan.intensity, self.manifest.preprocessing, scan.extra, scan.batch * 0, clouds=1)
+        voxel_of_point = torch.full((len(scan.xyz),), -1, device=scan.xyz.device)
+        if not len(own.kept):  # no point within range
+            classes = self.manifest.network.num_classes
+            return scan.xyz.new_empty(0, classes), scan.xyz.new_empty(0, self.widths[0]), voxel_of_point
         with self._autocast:
             out = self.network.features(own.features, build_geometry(own.voxels, self.geometry_spec))
-        voxel_of_point = torch.full((len(scan.xyz),), -1, device=scan.xyz.device)
         voxel_of_point[own.kept] = own.voxels.point_to_voxel
         return out.logits, out.decoder[0], voxel_of_point
 
@@ -150,11 +154,12 @@ class CachedTeacher:
             start = end
         joined = {k: torch.cat([a[k] for a in answers]) for k in answers[0]}
         voxel = joined["voxel_of_point"].index_select(0, representative_points(batch, 0))
-        # A point near the range limits can be kept of the augmented scan and not of the original: it takes row 0 and
-        # is told apart by nothing, as it is one of thousands.
-        voxel = voxel.clamp_min(0)
+        answered = None
+        if bool((voxel < 0).any()):  # near the range limits a point can be kept of the augmented scan alone
+            answered = (voxel >= 0).nonzero().squeeze(1)
+            voxel = voxel.index_select(0, answered)
         decoder = [joined["features"].index_select(0, voxel)] if self.features else []
-        return TeacherOutput(joined["logits"].index_select(0, voxel), decoder)
+        return TeacherOutput(joined["logits"].index_select(0, voxel), decoder, answered)
 
     def _answer(self, batch: RawBatch, start: int, end: int) -> dict[str, Tensor]:
         scan = batch.rows(start, end)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from srkd_ros.labels import UNLABELLED
 from srkd_ros.network import Features
 from srkd_train import losses
-from srkd_train.batches import Batch
+from srkd_train.batches import Batch, only_voxels
 from srkd_train.config import AffinityConfig, DistillLossConfig, TaskLossConfig
 from srkd_train.ranks import equal_share, gather_scans
 from srkd_train.teacher import TeacherOutput, ascend, representatives
@@ -49,7 +49,13 @@ class DistillationTerms(nn.Module):
         self.config = config
         self.classes = classes
         available = 0 if logits_only else 1 if features_only_finest else min(len(student_widths), len(teacher_widths))
-        self._check_stages(available)
+        if logits_only:
+            said = "teacher.cache holds logits only; set teacher.cache_features, or this weight to 0"
+        elif features_only_finest:
+            said = "teacher.cache holds stage 0 only; set stage 0 or weight 0, or run without the cache"
+        else:
+            said = f"student and teacher share {available} stages, counted from 0"
+        self._check_stages(available, said)
         self.stages = tuple(s for s in config.feature.stages if s < available) if config.feature.weight else ()
         adapted = set(self.stages)
         if config.channel.weight and config.channel.source == "features":
@@ -65,7 +71,7 @@ class DistillationTerms(nn.Module):
         terms = (c.kl, c.point_affinity, c.voxel_affinity, c.channel, c.cross_sample, c.feature)
         return any(term.weight for term in terms)
 
-    def _check_stages(self, available: int) -> None:
+    def _check_stages(self, available: int, said: str) -> None:
         from srkd_ros.errors import ConfigError
 
         c = self.config
@@ -74,16 +80,17 @@ class DistillationTerms(nn.Module):
             wanted["channel"] = c.channel.stage
         for name, stage in wanted.items():
             if getattr(c, name).weight and not 0 <= stage < available:
-                raise ConfigError(
-                    f"losses.{name}.stage: {stage} is not among the {available} stages that student and teacher share"
-                    + ("; with teacher.cache set teacher.cache_features" if available == 0 else "")
-                )
+                raise ConfigError(f"losses.{name}.stage: there is no {stage}; {said}")
         if c.feature.weight and not any(0 <= s < available for s in c.feature.stages):
-            raise ConfigError(f"losses.feature.stages: none is among the {available} that student and teacher share")
+            raise ConfigError(f"losses.feature.stages: none of {list(c.feature.stages)} is there; {said}")
 
     def forward(self, student: Features, teacher: TeacherOutput, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms; those of weight 0 are absent."""
         c = self.config
+        if teacher.rows is not None:
+            batch = only_voxels(batch, teacher.rows)
+            finest = student.decoder[0].index_select(0, teacher.rows)
+            student = Features(student.logits.index_select(0, teacher.rows), [], [finest])
         generator = torch.Generator(batch.features.device).manual_seed(batch.raw.seed + 1)
         terms: dict[str, Tensor] = {}
         if c.kl.weight:
@@ -190,7 +197,8 @@ class DistillationTerms(nn.Module):
         c = self.config.cross_sample
         level = batch.geometry.levels[c.stage]
         filled = torch.tensor([n > 0 for n in level.counts])
-        rows = losses.sample_rows(level.batch, batch.scans, c.points, generator)[filled.to(level.batch.device)]
+        number = (filled.cumsum(0) - 1).to(level.batch.device)  # of each scan among those with voxels
+        rows = losses.sample_rows(number.index_select(0, level.batch), int(filled.sum()), c.points, generator)
         s = student.decoder[c.stage][rows.view(-1)].view(*rows.shape, -1)
         t = teacher.decoder[c.stage][rows.view(-1)].view(*rows.shape, -1)
         if not c.across_ranks:

@@ -18,13 +18,15 @@ from test_training import Boxes, config, curve
 from srkd_ros import student
 from srkd_ros.errors import ConfigError
 from srkd_ros.geometry import voxelize
-from srkd_ros.network import PointTransformer, parameter_count, preset
+from srkd_ros.network import Features, PointTransformer, parameter_count, preset
 from srkd_train.augment import augment
-from srkd_train.batches import RawBatch, collate, majority, prepare
+from srkd_train.batches import RawBatch, collate, majority, only_voxels, prepare
 from srkd_train.config import AugmentConfig, DistillConfig, TeacherConfig, TrainConfig
 from srkd_train.loading import Source
+from srkd_train.ranges import TERMS
 from srkd_train.simulation import build_town, sensor_model, simulate_scan, write_bag
 from srkd_train.teacher import CachedTeacher, Teacher, ascend, representatives
+from srkd_train.terms import DistillationTerms
 from srkd_train.trainer import train
 
 torch.set_num_threads(1)
@@ -148,6 +150,91 @@ def test_a_cache_refuses_terms_it_cannot_serve(teacher: Path, tmp_path: Path):
     c.teacher.file, c.teacher.cache = str(teacher), str(tmp_path / "cache")
     with pytest.raises(ConfigError, match=r"teacher\.cache_features"):
         train(c, (Source([Boxes()]), None))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"voxel_affinity.stage": 1, "voxel_affinity.weight": 1.0},
+            r"voxel_affinity\.stage: there is no 1; .* stage 0 only",
+        ),
+        (
+            {"feature.stages": (1, 2), "feature.weight": 1.0},
+            r"feature\.stages: none of \[1, 2\] is there; .* stage 0 only",
+        ),
+    ],
+)
+def test_a_cache_says_that_it_holds_the_finest_stage_alone(settings: dict[str, Any], said: str):
+    c = DistillConfig().losses
+    for key, value in settings.items():
+        term, name = key.split(".")
+        setattr(getattr(c, term), name, value)
+    with pytest.raises(ConfigError, match=rf"^losses\.{said}; set stage 0 or weight 0"):
+        DistillationTerms(c, (8, 8, 8), (8, 8, 8), 3, features_only_finest=True)
+    DistillationTerms(c, (8, 8, 8), (8, 8, 8), 3)
+    with pytest.raises(ConfigError, match=r"student and teacher share 1 stages, counted from 0$"):
+        DistillationTerms(c, (8,), (8, 8, 8), 3)
+
+
+def without(scan: RawBatch, gone: torch.Tensor) -> RawBatch:
+    xyz = scan.xyz.clone()
+    xyz[gone] = torch.nan
+    return scan.replace(xyz=xyz)
+
+
+def test_voxels_that_a_cached_teacher_has_not_seen_are_left_out(teacher: Path, tmp_path: Path):
+    """The terms are those of a batch without these voxels, which the original of the second scan has out of range."""
+    own = student.Preprocessing(0.5, 0.0, 40.0)
+    settings = TeacherConfig(str(teacher), "32", str(tmp_path / "cache"), cache_features=True)
+    cached = CachedTeacher(Teacher(settings, torch.device("cpu"), own), settings)
+    scan = raw(0, 1)
+    gone = (scan.batch == 1) & (scan.xyz[:, 0] > 0)
+    far = scan.replace(xyz=torch.where(gone[:, None], scan.xyz + 100, scan.xyz))
+    network = PointTransformer(cached.manifest.network).eval()
+    spec = network.geometry_spec
+    batch, left = prepare(scan, own, spec, far), prepare(without(scan, gone), own, spec, far)
+    answer, expected = cached(batch), cached(left)
+    assert answer.rows is not None
+    assert expected.rows is None
+    torch.testing.assert_close(answer.logits, expected.logits, rtol=0, atol=0)
+    only = only_voxels(batch, answer.rows)
+    for got, wanted in [(only.kept, left.kept), (only.labels, left.labels), (only.point_xyz, left.point_xyz)]:
+        assert torch.equal(got, wanted)
+    for name in ("batch", "point_to_voxel", "first_point", "points"):
+        assert torch.equal(getattr(only.voxels, name), getattr(left.voxels, name))
+    assert only.geometry.levels[0].counts == left.geometry.levels[0].counts
+
+    c = DistillConfig().losses
+    for term in TERMS:
+        getattr(c, term).weight = 1.0
+    c.cross_sample.points, c.channel.source, c.kl.per_point = 16, "features", True
+    terms = DistillationTerms(c, cached.widths, cached.widths, 3, features_only_finest=True)
+    out = network.features(batch.features, batch.geometry)
+    some = Features(out.logits[answer.rows], out.encoder, [out.decoder[0][answer.rows]])
+    values, wanted = terms(out, answer, batch), terms(some, expected, left)
+    assert set(values) == set(TERMS)
+    for term, value in values.items():
+        torch.testing.assert_close(value, wanted[term])
+
+
+def test_a_scan_that_a_cached_teacher_cannot_see_at_all(teacher: Path, tmp_path: Path):
+    own = student.Preprocessing(0.5, 0.0, 40.0)
+    settings = TeacherConfig(str(teacher), "32", str(tmp_path / "cache"), cache_features=True)
+    cached = CachedTeacher(Teacher(settings, torch.device("cpu"), own), settings)
+    scan = raw(0, 1)
+    network = PointTransformer(cached.manifest.network).eval()
+    c = DistillConfig().losses
+    for term in TERMS:
+        getattr(c, term).weight = 1.0
+    terms = DistillationTerms(c, cached.widths, cached.widths, 3, features_only_finest=True)
+    batch = prepare(scan, own, network.geometry_spec, scan.replace(xyz=scan.xyz + 100.0 * scan.batch[:, None]))
+    for _ in range(2):  # computed, and read
+        answer = cached(batch)
+        assert answer.rows is not None
+        assert not batch.voxels.batch[answer.rows].any()
+        values = terms(network.features(batch.features, batch.geometry), answer, batch)
+        assert all(bool(torch.isfinite(value)) for value in values.values())
 
 
 def test_distilling_from_an_unlabelled_bag_alone(teacher: Path, tmp_path: Path):
