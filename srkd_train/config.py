@@ -160,6 +160,9 @@ class ChannelConfig:
     over: Literal["points", "channels"] = "points"
     points: bool = True  # the term summed over points
     voxels: bool = True  # the term summed over voxels
+    voxel_reduction: Literal["mean", "sum"] = (
+        "mean"  # of the latter, over channels; sum: of a scan's voxels, as printed
+    )
     reverse: bool = False
 
 
@@ -253,5 +256,7 @@ def _check_losses(losses: TaskLossConfig) -> None:
         weights |= {f"{term}.weight": getattr(losses, term).weight for term in TERMS}
         if losses.channel.weight and not (losses.channel.points or losses.channel.voxels):
             raise ConfigError("losses.channel: neither points nor voxels to sum over; set one, or the weight to 0")
+        if losses.channel.weight and losses.channel.voxel_reduction == "sum" and losses.channel.over == "points":
+            raise ConfigError("losses.channel.voxel_reduction: sum goes with over: channels alone")
     if not any(weights.values()):
         raise ConfigError(f"losses: {', '.join(weights)} are all 0; raise one, or there is nothing to learn")

@@ -185,9 +185,11 @@ class DistillationTerms(nn.Module):
             if weighted:
                 rows = ascend(batch.voxels.point_to_voxel, batch.geometry, level)
                 counts = torch.bincount(rows, minlength=len(s))
-            total = torch.tensor(batch.scans if c.over == "points" else len(s) if counts is None else len(rows))
+            reduction = "mean" if weighted else c.voxel_reduction
+            by_scan = c.over == "points" or reduction == "sum"
+            total = torch.tensor(batch.scans if by_scan else len(s) if counts is None else len(rows))
             value = value + equal_share(total) * losses.channel(
-                s, t, index, batch.scans, c.temperature, c.over, counts, c.reverse
+                s, t, index, batch.scans, c.temperature, c.over, counts, c.reverse, reduction
             )
         return c.weight * value
 

@@ -123,6 +123,9 @@ def test_losses_that_leave_nothing_to_learn():
     c.losses.channel.weight, c.losses.channel.points, c.losses.channel.voxels = 0.5, False, False
     with pytest.raises(ConfigError, match=r"losses\.channel: neither points nor voxels"):
         check(c)
+    c.losses.channel.points, c.losses.channel.voxel_reduction = True, "sum"
+    with pytest.raises(ConfigError, match=r"losses\.channel\.voxel_reduction: sum goes with over: channels"):
+        check(c)
     c.losses.cross_entropy = c.losses.lovasz = 0.0
     for term in TERMS:
         getattr(c.losses, term).weight = 0.0

@@ -132,6 +132,16 @@ def test_channel(over: str, weighted: bool, reverse: bool):
     assert got.item() == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_channel_summed_over_the_rows_of_a_scan(weighted: bool):
+    s, t = rand(N, CS), rand(N, CS, seed=1)
+    times = COUNTS.numpy() if weighted else np.ones(N)
+    per_row = [np_kl(np_softmax(b), np_softmax(a)) for a, b in zip(s.numpy(), t.numpy(), strict=True)]
+    per_scan = [sum(n * v for n, v, b in zip(times, per_row, BATCH, strict=True) if b == scan) for scan in range(B)]
+    got = losses.channel(s, t, BATCH, B, over="channels", counts=COUNTS if weighted else None, reduction="sum")
+    assert got.item() == pytest.approx(np.mean(per_scan), rel=1e-10)
+
+
 @pytest.mark.parametrize("pairs", ["unordered", "ordered", "all"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_cross_sample(pairs: str, reverse: bool):

@@ -20,14 +20,16 @@ def channel(
     over: str = "points",
     counts: Tensor | None = None,
     reverse: bool = False,
+    reduction: str = "mean",
 ) -> Tensor:
     """Channel term (eq. 7) on features or logits [V, C] of equal width (students' pass an adapter first).
 
     batch int64 [V] is the scan of each row, counts [V] the points in each voxel: with counts the sums run over points
     (the paper's first sum), without over voxels (its second).
 
-    `over="channels"`: the paper's form, mean over rows of KL between softmax over channels. Its inner factor 1/N, which
-    makes the second argument no distribution, is left out: it adds a constant only.
+    `over="channels"`: the paper's form, mean over rows of T**2 KL between softmax over channels; with `reduction` "sum"
+    the sum over the rows of a scan, mean over scans. As printed the first sum is a mean and the second a sum. Its inner
+    factor 1/N, which makes the second argument no distribution, is left out: it adds the constant log N only.
     `over="points"` (default): channel-wise distillation (Shu et al., ICCV 2021), the established form of the idea: per
     scan and channel, the softmax runs over the scan's points, and says where in the scene a channel is active;
     T**2 / (C B) sum over scans and channels of KL(teacher || student). Widely different channel scales cancel.
@@ -35,10 +37,8 @@ def channel(
     """
     if over == "channels":
         divergence = kl(student, teacher, temperature, reverse)
-        if counts is None:
-            return divergence.mean()
-        weight = counts.to(divergence.dtype)
-        return (divergence * weight).sum() / weight.sum()
+        weight = torch.ones_like(divergence) if counts is None else counts.to(divergence.dtype)
+        return (divergence * weight).sum() / (scans if reduction == "sum" else weight.sum())
     if over != "points":
         raise ValueError(f"over: {over!r} is neither 'points' nor 'channels'")
     number = torch.ones_like(batch) if counts is None else counts
