@@ -55,7 +55,7 @@ RECIPES = {
             "scannet20",
             Preprocessing(0.02, 0.0, 1000.0, _COLOR_NORMAL, voxel_feature="first"),
             1.0,
-            "colour in 0..1 and unit normals, in a room's frame; no intensity",
+            "colour in 0..1 and unit normals, origin in the middle of a room's floor; no intensity",
         ),
     )
 }

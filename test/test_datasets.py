@@ -236,7 +236,10 @@ def test_scannet(tmp_path):
     arrays = room(tmp_path / "train/scene0000_00")
     dataset = open_dataset("scannet", tmp_path)
     scan = dataset[0]
-    np.testing.assert_array_equal(scan.xyz, arrays["coord"])
+    low, high = arrays["coord"].min(0), arrays["coord"].max(0)
+    middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]]
+    np.testing.assert_allclose(scan.xyz, arrays["coord"] - middle, atol=1e-6)
+    assert scan.xyz.dtype == np.float32
     np.testing.assert_array_equal(scan.labels, np.where(arrays["segment20"] < 0, 255, arrays["segment20"]))
     np.testing.assert_allclose(np.stack([scan.extra[c] for c in ("red", "green", "blue")], 1), arrays["color"] / 255)
     np.testing.assert_array_equal(np.stack([scan.extra[n] for n in ("nx", "ny", "nz")], 1), arrays["normal"])
@@ -246,10 +249,36 @@ def test_scannet(tmp_path):
     assert dataset[0].labels is None
 
 
+def test_scannet_rooms_turn_about_their_middle_and_overlap_when_mixed(tmp_path):
+    """As recorded, rooms that are turned about the floor's corner lie beside each other."""
+    for i in range(2):
+        corner = np.random.default_rng(i).uniform(0, 2, 3)
+        coord = np.random.default_rng(10 + i).uniform((0, 0, 0), (6, 6, 2.5), (3000, 3)) + corner
+        room(tmp_path / f"train/scene000{i}_00", points=3000, coord=coord.astype(np.float32))
+    dataset = open_dataset("scannet", tmp_path)
+    scans = [dataset[0], dataset[1]]
+    for scan in scans:
+        np.testing.assert_allclose((scan.xyz.min(0) + scan.xyz.max(0))[:2], 0, atol=1e-5)
+        assert scan.xyz[:, 2].min() == 0
+    for angle in np.radians([30, 90, 180, 300]):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        mixed = scans[0].xyz[:, :2], scans[1].xyz[:, :2] @ turn.T
+        cells = [{tuple(c) for c in np.floor(xy / 0.5).astype(int)} for xy in mixed]
+        assert len(cells[0] & cells[1]) > 0.75 * min(map(len, cells))
+
+
+def test_a_scannet_room_is_centred_by_its_finite_points(tmp_path):
+    coord = np.array([[1, 2, 3], [5, 4, 9], [np.nan, 0, 0], [3, np.inf, 0]], np.float32)
+    room(tmp_path / "train/scene0000_00", points=4, coord=coord)
+    scan = open_dataset("scannet", tmp_path)[0]
+    np.testing.assert_array_equal(scan.xyz[:2], [[-2, -1, 0], [2, 1, 6]])
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"coord": np.zeros((0, 3), np.float32)}, r"coord\.npy: an array of shape \[0, 3\]"),
+        ({"coord": np.full((30, 3), np.nan, np.float32)}, r"coord\.npy: not one finite point"),
         ({"color": np.zeros((29, 3), np.uint8)}, r"color\.npy: an array of shape \[29, 3\]; expected \[30, 3\]"),
         ({"segment20": np.array({"a": 1})}, r"segment20\.npy: not a whole \.npy array"),
     ],

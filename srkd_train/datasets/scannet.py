@@ -21,7 +21,9 @@ NYU40_IDS = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33,
 class ScanNetDataset:
     """Rooms in root/{train,val,test}/sceneNNNN_NN: coord, color, normal [N, 3] and segment20 [N], as .npy.
 
-    A room is no sweep: its origin is a corner of the floor, so a model's min_range has to be 0.
+    A room is no sweep: the files' origin is near a corner of its floor. Here it is the middle of x and y at the lowest
+    z, as after Pointcept's CenterShift: rooms turn about themselves, and mixed ones overlap. Points are all around it,
+    so a model's min_range has to be 0.
     """
 
     def __init__(
@@ -41,9 +43,9 @@ class ScanNetDataset:
         return len(self._rooms)
 
     def __getitem__(self, index: int) -> Scan:
-        """DataError names an array that is missing, damaged, or of another length than the coordinates."""
+        """DataError names an array that is missing, damaged, without a point, or of another length than the others."""
         room = self._rooms[index]
-        xyz = np.asarray(_array(room / "coord.npy", (-1, 3)), np.float32)
+        xyz = _centred(room / "coord.npy")
         extra = {}
         if self.features:
             color = np.asarray(_array(room / "color.npy", (len(xyz), 3)), np.float32) / np.float32(255)
@@ -55,6 +57,16 @@ class ScanNetDataset:
             known = (segment >= 0) & (segment < len(NYU40_IDS) - 1)
             labels = self.labels.from_raw(NYU40_IDS[np.where(known, segment, -1)])
         return Scan(xyz, None, labels, f"{room.parent.name}/{room.name}", extra)
+
+
+def _centred(path: Path) -> np.ndarray:
+    """Coordinates float32 [N, 3] from the middle of the room's floor."""
+    xyz = np.asarray(_array(path, (-1, 3)), np.float32)
+    finite = xyz[np.isfinite(xyz).all(1)]
+    if not len(finite):
+        raise DataError(f"{path}: not one finite point in it")
+    low, high = finite.min(0), finite.max(0)
+    return xyz - np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
