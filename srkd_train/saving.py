@@ -59,8 +59,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
 class Checkpoints(Callback):
     """Saves `last.ckpt` every so many optimiser steps, after validations and at the end.
 
-    Not before a validation that is due: a run that is killed in it would go on behind it. And no weights that are no
-    numbers: whoever resumes wants the last that are.
+    Only behind a whole step: the gradients that trainer.accumulate has added up so far are in no checkpoint. Not before
+    a validation that is due: a run that is killed in it would go on behind it. And no weights that are no numbers:
+    whoever resumes wants the last that are.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -71,9 +72,11 @@ class Checkpoints(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every = int(trainer.val_check_batch or 1)
-        validates = trainer.enable_validation and (batch_idx + 1) % every == 0
-        if trainer.global_step != self._saved_at and trainer.global_step % self.every == 0 and not validates:
+        assert isinstance(module, Supervised)
+        batches, end = batch_idx + 1, len(module.sampler)
+        stepped = batches % trainer.accumulate_grad_batches == 0 or batches == end
+        validates = trainer.enable_validation and (batches % int(trainer.val_check_batch or 1) == 0 or batches == end)
+        if stepped and trainer.global_step % self.every == 0 and not validates:
             self._save(trainer, module)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -90,6 +93,17 @@ class Checkpoints(Callback):
             module.print(f"warning: step {trainer.global_step}: weights are no numbers; {self.path} stays as it was")
             return
         trainer.save_checkpoint(self.path)
+
+
+class LastValidation(Callback):
+    """Has the end of a run validated, wherever the interval of the others leaves it."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, Supervised)
+        if batch_idx + 1 == len(module.sampler):
+            trainer.should_stop = True  # before which Lightning validates once more
 
 
 class BestStudent(Callback):

@@ -26,7 +26,7 @@ from srkd_train.distiller import Distiller, Supervised
 from srkd_train.loading import RunSampler, Source, open_sources, training_loader, validation_loader
 from srkd_train.ranks import another_rank_ended
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
-from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, git_revision, measure_inputs
+from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, LastValidation, git_revision, measure_inputs
 from srkd_train.sharding import sharded_strategy
 from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
 
@@ -91,10 +91,9 @@ def _sampler(config: TrainConfig, scans: int, rank: int, ranks: int) -> RunSampl
 
 
 def _validation_interval(config: TrainConfig, sampler: RunSampler) -> int:
-    """Batches between validations: about `validate_every` epochs, and a divisor of the run, whose end is validated."""
-    total = len(sampler)
-    wanted = min(total, config.trainer.validate_every * sampler.batches_per_epoch)
-    return min((n for n in range(1, total + 1) if total % n == 0), key=lambda n: abs(n - wanted))
+    """Batches between validations: `validate_every` epochs, in whole optimiser steps, as a checkpoint follows each."""
+    accumulate = config.trainer.accumulate
+    return max(1, round(config.trainer.validate_every * sampler.batches_per_epoch / accumulate)) * accumulate
 
 
 def _module(config: TrainConfig, source: Source, sampler: RunSampler, device: torch.device) -> Supervised:
@@ -188,6 +187,7 @@ def _trainer(config: TrainConfig, output: Path) -> pl.Trainer:
     callbacks: list[Callback] = [
         BestStudent(output / "student.safetensors"),
         Checkpoints(output / "checkpoints", t.save_every),
+        LastValidation(),
         LearningRateMonitor("step"),
         _Progress(),
     ]
