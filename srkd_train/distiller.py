@@ -24,7 +24,7 @@ from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.guard import PATIENCE, SPARSE, UNSTABLE, StepGuard, is_finite
 from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
-from srkd_train.sharding import own_part, shard, whole
+from srkd_train.sharding import own_part, shard, split_again, whole
 from srkd_train.teacher import CachedTeacher, Teacher
 from srkd_train.terms import DistillationTerms, task_terms
 
@@ -52,7 +52,6 @@ class Supervised(pl.LightningModule):
         self._refused = False  # the current batch
         self._sharded = False
         self._validated: tuple[PointTransformer, ...] = ()  # in a tuple, so that a copy is no submodule
-        self._averaged_at = 0
 
     @property
     def best_weights(self) -> PointTransformer:
@@ -117,6 +116,7 @@ class Supervised(pl.LightningModule):
         self._skip(reason, advice)
         if ranks() == 1:
             return None
+        split_again(self)
         # The other processes' gradients are added to one of these: it must be there.
         return torch.stack([own_part(p).sum() * 0 for p in self.parameters() if p.requires_grad]).sum()
 
@@ -139,11 +139,15 @@ class Supervised(pl.LightningModule):
         if not nothing:
             self._skip("the gradient is not finite")
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.averaged is None or self.global_step == self._averaged_at:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self._average()  # here, as a checkpoint may follow before the batch ends for this module
+
+    def _average(self) -> None:
+        if self.averaged is None:
             return
-        self._averaged_at = self.global_step
-        decay = min(self.config.trainer.ema, (1 + self.global_step) / (10 + self.global_step))
+        steps = self.global_step + 1  # Lightning counts this one later
+        decay = min(self.config.trainer.ema, (1 + steps) / (10 + steps))
         with torch.no_grad():
             for parameter, current in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 parameter.lerp_(current, 1 - decay)
@@ -205,7 +209,6 @@ class Supervised(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
         checkpoint["srkd_batches"] = progress.processed
-        checkpoint["srkd_averaged_at"] = self._averaged_at
         checkpoint["srkd_scans"] = self.sampler.scans
         checkpoint["srkd_teacher"] = self._teacher_hash
 
@@ -216,7 +219,6 @@ class Supervised(pl.LightningModule):
         if teacher and teacher != self._teacher_hash:
             raise ConfigError("teacher.file: another teacher than when the run began; begin again in another output")
         self.sampler.start = int(checkpoint["srkd_batches"])
-        self._averaged_at = int(checkpoint["srkd_averaged_at"])
 
 
 class Distiller(Supervised):

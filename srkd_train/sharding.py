@@ -12,7 +12,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from srkd_ros.network import PointTransformer
@@ -35,6 +35,13 @@ def shard(model: PointTransformer, others: Sequence[nn.Module], mesh: DeviceMesh
     for module in (*parts, *others, model):
         fully_shard(module, mesh=mesh)
     register_fsdp_forward_method(model, "features")  # what training calls
+
+
+def split_again(model: nn.Module) -> None:
+    """Give back the whole weights that a forward pass leaves where no backward pass follows it."""
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 @torch.no_grad()

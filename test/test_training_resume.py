@@ -34,7 +34,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(c, (Source([Boxes()]), Source([Boxes(2)])))
 
 
-@pytest.mark.parametrize(("accumulate", "batches"), [(2, 19), (3, 1), (3, 13), (3, 29)])
+@pytest.mark.parametrize(("accumulate", "batches"), [(1, 10), (2, 19), (3, 1), (3, 13), (3, 29)])
 def test_resuming_gives_the_curve_of_an_uninterrupted_run(teacher: Path, tmp_path: Path, accumulate: int, batches: int):
     """Cut after so many batches: in the middle of an optimiser step, behind one, and behind a validation."""
 
