@@ -248,6 +248,18 @@ def check(config: TrainConfig) -> None:
     if config.data.label_share == 0 and not config.data.keep_unlabelled:
         raise ConfigError("data.label_share: 0 leaves no scans; set data.keep_unlabelled to distil without labels")
     _check_losses(config.losses)
+    if not _teaches(config.losses):
+        for key in ("unlabelled", "keep_unlabelled"):
+            if getattr(config.data, key):
+                raise ConfigError(
+                    f"data.{key}: without labels a scan teaches nothing in a supervised run; leave this out, or take "
+                    f"srkd-train distill with a loss of the teacher (losses.kl.weight, say)"
+                )
+
+
+def _teaches(losses: TaskLossConfig) -> bool:
+    """Whether any term needs a teacher."""
+    return isinstance(losses, DistillLossConfig) and any(getattr(losses, term).weight for term in TERMS)
 
 
 def _check_losses(losses: TaskLossConfig) -> None:

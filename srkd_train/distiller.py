@@ -21,7 +21,7 @@ from srkd_ros.student import Manifest
 from srkd_train.augment import augment
 from srkd_train.batches import Batch, RawBatch, prepare
 from srkd_train.config import DistillConfig, TrainConfig
-from srkd_train.guard import PATIENCE, SPARSE, UNSTABLE, StepGuard, is_finite
+from srkd_train.guard import PATIENCE, SPARSE, UNSTABLE, WITHOUT_LABELS, StepGuard, is_finite
 from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
 from srkd_train.sharding import own_part, shard, split_again, whole
@@ -49,7 +49,7 @@ class Supervised(pl.LightningModule):
         self.confusion = Confusion(len(manifest.labels))
         self.miou = float("nan")
         self.guard = StepGuard(model)
-        self._refused = False  # the current batch
+        self._learned = False  # from any batch of the current optimiser step
         self._sharded = False
         self._validated: tuple[PointTransformer, ...] = ()  # in a tuple, so that a copy is no submodule
 
@@ -76,18 +76,22 @@ class Supervised(pl.LightningModule):
         # Dropped paths follow from the step, not from what was drawn before it: a resumed run draws the same.
         torch.manual_seed(self.config.seed * 1_000_003 + batch_idx * ranks() + self.global_rank)
         self.guard.begin()
-        self._refused = False
+        if batch_idx % self.config.trainer.accumulate == 0:
+            self._learned = False
 
     def training_step(self, raw: RawBatch, batch_idx: int) -> Tensor | None:
         batch = self._prepare(raw)
         if any_rank(isinstance(batch, str), self.device):
             return self._refuse(batch if isinstance(batch, str) else "too few points on another rank", SPARSE)
         assert isinstance(batch, Batch)
+        if self._needs_labels and not any_rank(bool((batch.labels != UNLABELLED).any()), self.device):
+            return self._refuse(f"{', '.join(raw.names)}: not one labelled point in range", WITHOUT_LABELS)
         terms = self.terms(self.model.features(batch.features, batch.geometry), batch)
         loss = torch.stack(list(terms.values())).sum() if terms else batch.features.sum() * 0
         if any_rank(not bool(torch.isfinite(loss)), self.device):
             bad = [k for k, v in terms.items() if not bool(torch.isfinite(v))]
             return self._refuse(f"the loss is not finite ({', '.join(bad) or 'on another rank'}; {raw.names[0]})")
+        self._learned = True
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()}, batch_size=raw.scans)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=raw.scans)
         return loss
@@ -95,6 +99,11 @@ class Supervised(pl.LightningModule):
     @property
     def _teacher_hash(self) -> str:
         return ""
+
+    @property
+    def _needs_labels(self) -> bool:
+        """Whether nothing can be learned from a batch without them."""
+        return True
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name."""
@@ -112,7 +121,6 @@ class Supervised(pl.LightningModule):
         return batch
 
     def _refuse(self, reason: str, advice: str = UNSTABLE) -> Tensor | None:
-        self._refused = True
         self._skip(reason, advice)
         if ranks() == 1:
             return None
@@ -129,14 +137,12 @@ class Supervised(pl.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         if not gradients:
             return
-        nothing = self._refused and self.config.trainer.accumulate == 1  # nought of every process: no step at all
         finite = self.config.trainer.precision == "fp16" or is_finite(gradients)
-        if not nothing and not any_rank(not finite, self.device):
-            if not self._refused:
-                self.guard.passed()
+        if self._learned and not any_rank(not finite, self.device):
+            self.guard.passed()
             return
-        self.zero_grad()  # to None, which the optimiser leaves alone
-        if not nothing:
+        self.zero_grad()  # to None, which the optimiser leaves alone: nought of every process would still decay weights
+        if self._learned:
             self._skip("the gradient is not finite")
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -257,6 +263,10 @@ class Distiller(Supervised):
     @property
     def _teacher_hash(self) -> str:
         return self.teacher.hash
+
+    @property
+    def _needs_labels(self) -> bool:
+        return not self.distillation.active
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
         terms = super().terms(out, batch)

@@ -18,6 +18,11 @@ UNSTABLE = (
 )
 SPARSE = "see what the scans hold, and whether preprocessing.min_range, max_range and augment.sector leave enough of it"
 
+WITHOUT_LABELS = (
+    "leave out what has no labels (data.train), see whether data.labels is the label set of these scans, or distil "
+    "from a teacher"
+)
+
 
 class StepGuard:
     """Remembers what a forward pass changes of a network, to put it back; counts the steps that were refused."""

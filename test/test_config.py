@@ -184,6 +184,18 @@ def test_an_empty_section_leaves_what_an_earlier_recipe_set(tmp_path: Path):
     assert (config.optimizer.lr, config.optimizer.warmup) == (2e-3, 0.1)
 
 
+@pytest.mark.parametrize(("key", "value"), [("unlabelled", ["drive.mcap"]), ("keep_unlabelled", True)])
+def test_scans_without_labels_need_a_teacher(key: str, value: Any):
+    supervised, c = TrainConfig(), DistillConfig()
+    setattr(supervised.data, key, value)
+    setattr(c.data, key, value)
+    check(c)
+    c.losses.kl.weight = 0.0
+    for wrong in (supervised, c):
+        with pytest.raises(ConfigError, match=rf"^data\.{key}: without labels .*; leave this out, or take [^\n]*$"):
+            check(wrong)
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_recipe_that_is_not_text(joined: bool, tmp_path: Path):
     file = tmp_path / "program"

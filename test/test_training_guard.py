@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import Boxes, config
+from test_training import Boxes, config, curve
 
 from srkd_ros import student
 from srkd_ros.errors import SrkdError
@@ -113,6 +113,32 @@ def test_scans_of_too_few_points_alone_end_the_run(tmp_path: Path):
     c.data.batch_size = 1
     with pytest.raises(SrkdError, match=r"coarsest level, 4 times in a row; .*preprocessing\.min_range"):
         train(c, (Source([data]), None))
+
+
+class Unlabelled(Boxes):
+    """Some scans have no label."""
+
+    where: range = range(2, 5)
+
+    def __getitem__(self, index):
+        scan = super().__getitem__(index)
+        if index in self.where and scan.labels is not None:
+            scan.labels[:] = 255
+        return scan
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_scans_without_labels_are_skipped_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], accumulate: int
+):
+    c = config(TrainConfig, tmp_path / "run", steps=8 // accumulate)
+    c.data.batch_size, c.trainer.accumulate = 1, accumulate
+    file = train(c, (Source([Unlabelled()]), Source([Boxes(2)])))
+    out = capsys.readouterr().out
+    assert all(f"boxes/{i}: not one labelled point in range: skipped" in out for i in (2, 3, 4))
+    assert "3 steps were skipped" in out
+    assert numbers(file)
+    assert 0 not in curve(tmp_path / "run", "train/cross_entropy").values()
 
 
 def test_a_run_of_nothing_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -22,7 +22,7 @@ from srkd_ros.errors import DataError, SrkdError
 from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.datasets import Scan
 from srkd_train.distiller import Supervised
-from srkd_train.loading import Source
+from srkd_train.loading import RunSampler, Source
 from srkd_train.trainer import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +39,17 @@ class Slow(Boxes):
 
 class Even(Boxes):
     """Scans without unlabelled points, jitter or range limits: nothing but the split over processes can differ."""
+
+
+class Partly(Even):
+    """Has labels in the first process's second batch alone."""
+
+    def __getitem__(self, index: int) -> Scan:
+        scan = super().__getitem__(index)
+        assert scan.labels is not None
+        if index not in [key[2] for key in RunSampler(8, 2, 2, seed=3, rank=0, ranks=2).batch(1)]:
+            scan.labels[:] = 255
+        return scan
 
 
 class Torn(Even):
@@ -79,11 +90,14 @@ def main(folder: str, teacher: str, mode: str) -> None:
         c = config(TrainConfig, Path(folder), steps=4)
         c.trainer.save_every, c.trainer.validate_every = 2, 100
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    elif mode == "partly":
+        c = config(TrainConfig, Path(folder), steps=2)
+        c.trainer.devices = 2
     else:
         c = settings(Path(folder), teacher, mode)
     if mode == "sharded poisoned":
         Supervised.terms = poisoned(Supervised.terms)  # type: ignore[method-assign]
-    data = {"killed": Slow, "sharded killed": Slow, "torn": Torn}.get(mode, Even)
+    data = {"killed": Slow, "sharded killed": Slow, "torn": Torn, "partly": Partly}.get(mode, Even)
     try:
         train(c, (Source([data(8)]), Source([Boxes(3)])))  # three to validate on: not the same number for two processes
     except SrkdError as error:  # as the command does
@@ -172,6 +186,12 @@ def test_a_loss_that_is_no_number_for_one_of_two_shards_is_skipped(teacher: Path
     assert "the loss is not finite" in output
     assert "1 steps were skipped" in output
     assert all(bool(t.isfinite().all()) for t in student.load(tmp_path / "student.safetensors")[0].values())
+
+
+def test_a_batch_is_skipped_if_no_process_has_a_label(tmp_path: Path):
+    output = finished(start(tmp_path, "", "partly"))
+    assert output.count("not one labelled point in range: skipped") == 1
+    assert "1 steps were skipped" in output
 
 
 def test_a_process_that_ends_is_said_without_a_traceback(teacher: Path, tmp_path: Path):
