@@ -33,8 +33,10 @@ def checkpoint_to_resume(config: TrainConfig) -> Path | None:
         if last.exists() and rank_zero:
             raise ConfigError(f"output: {output} holds a run already; add --resume to continue it, or name another")
         return None
-    if not last.is_file():
-        return None  # killed before its first checkpoint: begin again
+    if not last.is_file():  # killed before its first checkpoint, or another folder was meant
+        if rank_zero:
+            print(f"nothing to resume in {output}: beginning anew")
+        return None
     if not zipfile.is_zipfile(last):
         raise ConfigError(f"resume: {last} is damaged, perhaps cut short; begin again in another output")
     before = _read(output / "config.yaml")

@@ -84,6 +84,14 @@ def test_resuming_with_other_settings_names_the_first(teacher: Path):
         train(c, (Source([Boxes()]), Source([Boxes(2)])))
 
 
+def test_resuming_where_nothing_is_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    c = config(TrainConfig, tmp_path / "mistyped", steps=2)
+    c.resume = True
+    for said in (1, 0):
+        train(c, (Source([Boxes()]), None))
+        assert capsys.readouterr().out.count(f"nothing to resume in {tmp_path / 'mistyped'}: beginning anew\n") == said
+
+
 @pytest.mark.parametrize("validation", [0, 1, 3])
 def test_a_validation_that_was_cut_is_made_up_for(tmp_path: Path, validation: int):
     class Dying(Boxes):
