@@ -22,8 +22,8 @@ from srkd_train.augment import augment
 from srkd_train.batches import Batch, RawBatch, prepare
 from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.guard import PATIENCE, SPARSE, UNSTABLE, WITHOUT_LABELS, StepGuard, is_finite
-from srkd_train.loading import RunSampler
 from srkd_train.ranks import any_rank, ranks
+from srkd_train.sampler import RunSampler
 from srkd_train.sharding import own_part, shard, split_again, whole
 from srkd_train.teacher import CachedTeacher, Teacher
 from srkd_train.terms import DistillationTerms, task_terms
@@ -51,6 +51,7 @@ class Supervised(pl.LightningModule):
         self.guard = StepGuard(model)
         self._learned = False  # from any batch of the current optimiser step
         self._sharded = False
+        self._measured = False  # any scan, in the current validation
         self._validated: tuple[PointTransformer, ...] = ()  # in a tuple, so that a copy is no submodule
 
     @property
@@ -164,9 +165,13 @@ class Supervised(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion = Confusion(len(self.manifest.labels))
+        self._measured = False
         self._validated = (whole(self.best_weights) if self._sharded else self.best_weights,)
 
     def validation_step(self, raw: RawBatch, batch_idx: int) -> None:
+        if not len(raw.xyz):  # it could not be read
+            return
+        self._measured = True
         network = self._validated[0]
         prediction = torch.full((len(raw.xyz),), UNLABELLED, dtype=torch.uint8, device=raw.xyz.device)
         with contextlib.suppress(DataError):  # no point within range: none gets a label, as on the robot
@@ -178,6 +183,8 @@ class Supervised(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._validated = ()
+        if not any_rank(self._measured, self.device):
+            raise DataError(f"{self.config.data.root}: not one scan of split {self.config.data.val!r} can be read")
         if ranks() > 1:
             counts = torch.from_numpy(self.confusion.counts).to(self.device)
             torch.distributed.all_reduce(counts)

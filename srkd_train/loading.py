@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The srkd_ros authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The order of scans in training, a function of (seed, batch number) alone: a run resumes at any batch exactly."""
+"""From datasets to batches: which scans a run uses, how loader processes read them, and what of them cannot be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from srkd_ros.errors import ConfigError, DataError, SrkdError
 from srkd_ros.labels import UNLABELLED, LabelSet
@@ -19,13 +19,16 @@ from srkd_train.batches import RawBatch, collate
 from srkd_train.config import DataConfig
 from srkd_train.datasets import Scan, ScanDataset, open_dataset
 from srkd_train.datasets.combine import guess_intensity_scale
+from srkd_train.ranks import ranks
+from srkd_train.sampler import Key, RunSampler
 
-Key = tuple[int, int, int]
 Fault = SrkdError | OSError  # the errors that a command reports in one line
+Place = tuple[int, int]  # number of a dataset, index in it
+Corrupt = dict[Place, str]  # scans that cannot be read, and why
 
 
-class Source(Dataset):
-    """One or more scan datasets with one label set, indexed by (seed, epoch, index) keys.
+class Source:
+    """One or more scan datasets with one label set, as one.
 
     Indices run through the labelled scans of `datasets[0]`, then its scans whose labels are withheld, then the scans of
     the other datasets, which are used without labels.
@@ -41,7 +44,7 @@ class Source(Dataset):
     ) -> None:
         self.datasets = list(datasets)
         self.on_corrupt = on_corrupt
-        self._skipped: dict[tuple[int, int], int] = {}  # scan to how often, of this process
+        self.corrupt: Corrupt = {}  # found by this process and its loader processes
         first = len(datasets[0])
         chosen = evenly_spread(first, min(limit, first) if limit else first)
         labelled = chosen[evenly_spread(len(chosen), max(1, round(label_share * len(chosen))))] if label_share else []
@@ -68,7 +71,14 @@ class Source(Dataset):
 
     def scan(self, index: int) -> tuple[Scan, float]:
         """Scan `index` and its intensity scale; a corrupt one is refused, or the next that can be read is given."""
-        for attempt in range(len(self.entries)):
+        scan, scale, corrupt = self.read(index)
+        self.note(corrupt)
+        return scan, scale
+
+    def read(self, index: int, substitute: bool = True) -> tuple[Scan, float, Corrupt]:
+        """As `scan`, with what could not be read instead of saying so; not `substitute`: a scan of no points for it."""
+        corrupt: Corrupt = {}
+        for attempt in range(len(self.entries) if substitute else 1):
             number, place, labelled = self.entries[(index + attempt) % len(self.entries)]
             dataset = self.datasets[number]
             try:
@@ -76,22 +86,22 @@ class Source(Dataset):
             except DataError as error:
                 if self.on_corrupt == "refuse":
                     raise
-                self._skipped[number, place] = self._skipped.get((number, place), 0) + 1
-                if self._skipped[number, place] == 1:  # once, not once an epoch
-                    say_skipped(len(self._skipped), error)
+                corrupt[number, place] = str(error)
                 continue
             if not labelled:
                 scan.labels = np.full(len(scan.xyz), UNLABELLED, np.uint8)
-            return scan, intensity_scale(dataset, scan)
-        raise DataError("not one scan of the training data can be read")
+            return scan, intensity_scale(dataset, scan), corrupt
+        if substitute:
+            raise DataError("not one scan of the training data can be read")
+        return Scan(np.zeros((0, 3), np.float32), None, None, ""), 1.0, corrupt
 
-    def __getitem__(self, key: Key) -> tuple[Scan, float, Key] | Fault:
-        """A scan, its intensity scale and its key; or what is wrong with it, for the loader to raise."""
-        try:
-            scan, scale = self.scan(key[2])
-        except (SrkdError, OSError) as error:
-            return error
-        return scan, scale, key
+    def note(self, corrupt: Corrupt) -> None:
+        """Say what is wrong with scans, of each once, whichever process read it and how often."""
+        for place, reason in corrupt.items():
+            if place not in self.corrupt:
+                self.corrupt[place] = reason
+                count = len(self.corrupt)
+                say_skipped(count if ranks() == 1 else f"{count} by this process", reason)
 
 
 def say_skipped(count: int | str, reason: object) -> None:
@@ -110,61 +120,48 @@ def evenly_spread(total: int, count: int) -> np.ndarray:
     return np.floor((np.arange(count) + 0.5) * total / max(count, 1)).astype(np.int64)
 
 
-class RunSampler(Sampler):
-    """All batches of a run in one sequence: batch number k holds the same scans however often the run was interrupted.
+class _Reading(Dataset):
+    """What loader processes read of a source, by key."""
 
-    Epoch e is a permutation drawn from (seed, e); rank r of R takes places r, r + R, ... of each global batch of
-    R * batch_size scans, so that R processes see what one process with R times the batch size sees. An epoch's last
-    batch is filled from the epoch's beginning.
-    """
+    def __init__(self, source: Source, substitute: bool) -> None:
+        self.source, self.substitute = source, substitute
 
-    def __init__(self, scans: int, batch_size: int, batches: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.scans, self.batch_size, self.batches = scans, batch_size, batches
-        self.seed, self.rank, self.ranks = seed, rank, ranks
-        self.start = 0  # batches already done; set when a run is resumed
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return -(-self.scans // (self.batch_size * self.ranks))
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def epoch(self, batches_done: int) -> float:
-        """Passes over the data after so many batches."""
-        return batches_done / self.batches_per_epoch
-
-    def batch(self, number: int) -> list[Key]:
-        """Keys of this rank's scans in batch `number`."""
-        epoch, place = divmod(number, self.batches_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.scans)
-        size = self.batch_size * self.ranks
-        rows = np.arange(place * size, (place + 1) * size)[self.rank :: self.ranks] % self.scans
-        return [(self.seed, epoch, int(order[r])) for r in rows]
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for number in range(self.start, self.batches):
-            yield self.batch(number)
+    def __getitem__(self, key: Key) -> tuple[Scan, float, Key, Corrupt] | Fault:
+        """A scan, its intensity scale, its key and what could not be read; or a fault, for the loader to raise."""
+        try:
+            scan, scale, corrupt = self.source.read(key[2], self.substitute)
+        except (SrkdError, OSError) as error:
+            return error
+        return scan, scale, key, corrupt
 
 
 class _Loader(DataLoader):
-    """Raises the faults of its processes here: torch would put a traceback into the text of an error they raise."""
+    """Raises the faults of its processes here: torch would put a traceback into the text of an error they raise.
+
+    And says here which scans they could not read: each of them would count its own.
+    """
+
+    def __init__(self, source: Source, substitute: bool, **options: Any) -> None:
+        super().__init__(_Reading(source, substitute), **options)
+        self._source = source
 
     def __iter__(self) -> Any:
-        return _raising(super().__iter__())
+        return self._heard(super().__iter__())
 
-
-def _raising(batches: Iterator[RawBatch | Fault]) -> Iterator[RawBatch]:
-    for batch in batches:
-        if isinstance(batch, Fault):
-            raise batch
-        yield batch
+    def _heard(self, batches: Iterator[tuple[RawBatch, Corrupt] | Fault]) -> Iterator[RawBatch]:
+        for item in batches:
+            if isinstance(item, Fault):
+                raise item
+            batch, corrupt = item
+            self._source.note(corrupt)
+            yield batch
 
 
 def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLoader:
     """Batches of `sampler` as RawBatch; its `start` counts when the loader is iterated."""
     return _Loader(
         source,
+        substitute=True,
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=_Collate(sampler.rank),
@@ -175,7 +172,10 @@ def training_loader(source: Source, sampler: RunSampler, workers: int) -> DataLo
 
 
 def validation_loader(source: Source, workers: int, rank: int = 0, ranks: int = 1) -> DataLoader:
-    """One scan a batch, every rank its share; ConfigError if that would be none for some, which Lightning cannot do."""
+    """One scan a batch, every rank its share; of no points if it is corrupt, so that what is measured is the others.
+
+    ConfigError if that would be none for some rank, which Lightning cannot do.
+    """
     if len(source) < ranks:
         if rank:  # all ranks find it, the first says it; status 0, or torchrun would end that one before it has spoken
             raise SystemExit(0)
@@ -184,7 +184,7 @@ def validation_loader(source: Source, workers: int, rank: int = 0, ranks: int = 
             f"more (0 takes all of data.val), or fewer trainer.devices"
         )
     keys = [[(0, 0, i)] for i in range(rank, len(source), ranks)]
-    return _Loader(source, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
+    return _Loader(source, substitute=False, batch_sampler=keys, num_workers=workers, collate_fn=_Collate(rank))
 
 
 class _Collate:
@@ -193,13 +193,13 @@ class _Collate:
     def __init__(self, rank: int) -> None:
         self.rank = rank
 
-    def __call__(self, items: list[tuple[Scan, float, Key] | Fault]) -> RawBatch | Fault:
+    def __call__(self, items: list[tuple[Scan, float, Key, Corrupt] | Fault]) -> tuple[RawBatch, Corrupt] | Fault:
         read = [item for item in items if not isinstance(item, Fault)]
         if len(read) < len(items):
             return next(item for item in items if isinstance(item, Fault))
-        scans, scales, keys = zip(*read, strict=True)
+        scans, scales, keys, corrupt = zip(*read, strict=True)
         seed = int(np.random.SeedSequence([*keys[0], self.rank]).generate_state(1)[0])
-        return collate(scans, scales, keys, seed)
+        return collate(scans, scales, keys, seed), {place: why for c in corrupt for place, why in c.items()}
 
 
 def open_sources(data: DataConfig) -> tuple[Source, Source | None]:

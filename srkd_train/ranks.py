@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def ranks() -> int:
@@ -61,6 +65,15 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     value = torch.tensor(float(flag), device=device)
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return bool(value > 0)
+
+
+def of_all_ranks(items: set[T]) -> set[T]:
+    """The union of the sets of all processes."""
+    if ranks() == 1:
+        return items
+    parts: list[set[T]] = [set()] * ranks()
+    dist.all_gather_object(parts, items)
+    return set().union(*parts)
 
 
 def another_rank_ended(error: RuntimeError) -> bool:

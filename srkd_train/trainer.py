@@ -23,9 +23,10 @@ from srkd_ros.network import PointTransformer, parameter_count, spconv_backend
 from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
-from srkd_train.loading import RunSampler, Source, open_sources, training_loader, validation_loader
-from srkd_train.ranks import another_rank_ended
+from srkd_train.loading import Source, open_sources, training_loader, validation_loader
+from srkd_train.ranks import another_rank_ended, of_all_ranks
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
+from srkd_train.sampler import RunSampler
 from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, LastValidation, git_revision, measure_inputs
 from srkd_train.sharding import sharded_strategy
 from srkd_train.teacher import CachedTeacher, Teacher, check_labels, open_teacher
@@ -80,6 +81,9 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
         raise
     if module.guard.skipped:
         module.print(f"{module.guard.skipped} steps were skipped: the lines above say why")
+    corrupt = sum(len(of_all_ranks(set(s.corrupt))) for s in (train_source, val_source) if s is not None)
+    if corrupt:
+        module.print(f"{corrupt} scans could not be read and were skipped: the lines above say why")
     return output / "student.safetensors"
 
 

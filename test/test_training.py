@@ -173,6 +173,47 @@ def test_a_corrupt_scan_is_refused_or_skipped(capsys: pytest.CaptureFixture[str]
     assert "scan 2 is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_scan_is_said_and_counted_once(workers: int, capsys: pytest.CaptureFixture[str]):
+    """However many loader processes meet it, and how often."""
+
+    class Torn(Boxes):
+        def __getitem__(self, index: int) -> Scan:
+            if index in (2, 5):
+                raise DataError(f"scan {index} is torn")
+            return super().__getitem__(index)
+
+    source = Source([Torn(points=10)], on_corrupt="skip")
+    batches = list(training_loader(source, RunSampler(8, 2, 16, seed=0), workers))
+    assert len(batches) == 16
+    assert all(batch.scans == 2 for batch in batches)
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(line.split(": ")[0] for line in lines) == ["skipped, 1 so far", "skipped, 2 so far"]
+    assert sorted(line.split(": ")[1] for line in lines) == ["scan 2 is torn", "scan 5 is torn"]
+    assert sorted(source.corrupt) == [(0, 2), (0, 5)]
+
+
+def test_corrupt_scans_do_not_count_in_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    class Others(Boxes):
+        def __getitem__(self, index: int) -> Scan:
+            return super().__getitem__((0, 2, 3)[index])
+
+    measured = []
+    for name, data in (("torn", Boxes(scans=4, broken=1)), ("others", Others(scans=3))):
+        both = (Source([d], on_corrupt="skip") for d in (Boxes(broken=4), data))
+        train(config(TrainConfig, tmp_path / name, steps=2), tuple(both))
+        measured.append(curve(tmp_path / name, "val/miou"))
+        said = capsys.readouterr().out
+        count = 2 if name == "torn" else 1
+        assert f"\n{count} scans could not be read and were skipped" in said
+    assert measured[0] == measured[1]
+    with pytest.raises(DataError, match=r"data: not one scan of split 'val' can be read"):
+        train(
+            config(TrainConfig, tmp_path / "none", steps=2),
+            (Source([Boxes()]), Source([Boxes(scans=1, broken=0)], on_corrupt="skip")),
+        )
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("fault", [DataError("scan 2 is damaged"), FileNotFoundError(2, "No such file", "2.bin")])
 def test_a_fault_in_a_loader_process_keeps_its_type_and_its_line(workers: int, fault: Exception):
