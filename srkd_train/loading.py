@@ -221,6 +221,18 @@ def open_sources(data: DataConfig) -> tuple[Source, Source | None]:
     return source, Source([val], on_corrupt=data.on_corrupt, limit=data.validation_scans)
 
 
+def shared_scans(train: Source, val: Source) -> int:
+    """How many scans of `val` are among those of `train`. None is read: datasets of files keep a list of these."""
+    return len(_files(train) & _files(val))
+
+
+def _files(source: Source) -> set[Any]:
+    """What the first dataset knows the source's scans by; nothing where they are no files."""
+    dataset = source.datasets[0]
+    files = getattr(dataset, "_scans", None) or getattr(dataset, "_rooms", None)
+    return {files[place] for number, place, _ in source.entries if number == 0} if files else set()
+
+
 def _open_unlabelled(data: DataConfig, labels: LabelSet) -> tuple[list[ScanDataset], list[str]]:
     """The bags of `data.unlabelled`, and a line for each that is skipped; DataError if none is left."""
     opened: list[ScanDataset] = []

@@ -23,7 +23,7 @@ from srkd_ros.network import PointTransformer, parameter_count, spconv_backend
 from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
-from srkd_train.loading import Source, open_sources, training_loader, validation_loader
+from srkd_train.loading import Source, open_sources, shared_scans, training_loader, validation_loader
 from srkd_train.ranks import another_rank_ended, of_all_ranks
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
 from srkd_train.sampler import RunSampler
@@ -62,6 +62,11 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
             f"{len(train_source)} training scans, {len(val_source) if val_source else 0} validation scans, "
             f"{-(-len(sampler) // config.trainer.accumulate)} steps"
         )
+        if val_source and (shared := shared_scans(train_source, val_source)):
+            print(
+                f"warning: data.val: {shared} of {len(val_source)} validation scans are training scans, too; the mIoU "
+                f"will not tell how the network does on new ones, and the student file is chosen by it"
+            )
     loaders = (
         training_loader(train_source, sampler, config.data.workers),
         validation_loader(val_source, config.data.workers, rank, ranks) if val_source else None,
