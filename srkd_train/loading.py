@@ -23,8 +23,7 @@ from srkd_train.ranks import ranks
 from srkd_train.sampler import Key, RunSampler
 
 Fault = SrkdError | OSError  # the errors that a command reports in one line
-Place = tuple[int, int]  # number of a dataset, index in it
-Corrupt = dict[Place, str]  # scans that cannot be read, and why
+Corrupt = list[str]  # what is wrong with scans that cannot be read: each line names its file
 
 
 class Source:
@@ -44,7 +43,7 @@ class Source:
     ) -> None:
         self.datasets = list(datasets)
         self.on_corrupt = on_corrupt
-        self.corrupt: Corrupt = {}  # found by this process and its loader processes
+        self.corrupt: set[str] = set()  # such lines, of this process and its loader processes
         first = len(datasets[0])
         chosen = evenly_spread(first, min(limit, first) if limit else first)
         labelled = chosen[evenly_spread(len(chosen), max(1, round(label_share * len(chosen))))] if label_share else []
@@ -77,7 +76,7 @@ class Source:
 
     def read(self, index: int, substitute: bool = True) -> tuple[Scan, float, Corrupt]:
         """As `scan`, with what could not be read instead of saying so; not `substitute`: a scan of no points for it."""
-        corrupt: Corrupt = {}
+        corrupt: Corrupt = []
         for attempt in range(len(self.entries) if substitute else 1):
             number, place, labelled = self.entries[(index + attempt) % len(self.entries)]
             dataset = self.datasets[number]
@@ -86,7 +85,7 @@ class Source:
             except DataError as error:
                 if self.on_corrupt == "refuse":
                     raise
-                corrupt[number, place] = str(error)
+                corrupt.append(str(error))
                 continue
             if not labelled:
                 scan.labels = np.full(len(scan.xyz), UNLABELLED, np.uint8)
@@ -97,9 +96,9 @@ class Source:
 
     def note(self, corrupt: Corrupt) -> None:
         """Say what is wrong with scans, of each once, whichever process read it and how often."""
-        for place, reason in corrupt.items():
-            if place not in self.corrupt:
-                self.corrupt[place] = reason
+        for reason in corrupt:
+            if reason not in self.corrupt:
+                self.corrupt.add(reason)
                 count = len(self.corrupt)
                 say_skipped(count if ranks() == 1 else f"{count} by this process", reason)
 
@@ -199,7 +198,7 @@ class _Collate:
             return next(item for item in items if isinstance(item, Fault))
         scans, scales, keys, corrupt = zip(*read, strict=True)
         seed = int(np.random.SeedSequence([*keys[0], self.rank]).generate_state(1)[0])
-        return collate(scans, scales, keys, seed), {place: why for c in corrupt for place, why in c.items()}
+        return collate(scans, scales, keys, seed), [reason for reasons in corrupt for reason in reasons]
 
 
 def open_sources(data: DataConfig) -> tuple[Source, Source | None]:

@@ -49,6 +49,8 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
     torch.set_float32_matmul_precision("high")
     torch.backends.cuda.enable_cudnn_sdp(False)  # it makes a plan for every new number of patches
     train_source, val_source = sources or open_sources(config.data)
+    if val_source is not None:
+        val_source.corrupt = train_source.corrupt  # counted together
 
     trainer = _trainer(config, output)
     rank, ranks = trainer.global_rank, trainer.world_size
@@ -86,9 +88,8 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
         raise
     if module.guard.skipped:
         module.print(f"{module.guard.skipped} steps were skipped: the lines above say why")
-    corrupt = sum(len(of_all_ranks(set(s.corrupt))) for s in (train_source, val_source) if s is not None)
-    if corrupt:
-        module.print(f"{corrupt} scans could not be read and were skipped: the lines above say why")
+    if corrupt := of_all_ranks(train_source.corrupt):
+        module.print(f"{len(corrupt)} scans could not be read and were skipped: the lines above say why")
     return output / "student.safetensors"
 
 
