@@ -130,7 +130,7 @@ def replay(*arguments, output: Path):
 def labelled(folder):
     """The labelled bag's clouds: stamp -> (labels, confidence)."""
     from srkd_ros import pointcloud2
-    from srkd_ros.replay.source import decode
+    from srkd_ros.replay.messages import decode
     from srkd_ros.replay.storage import Record
 
     found = {}

@@ -13,7 +13,8 @@ from srkd_ros import Segmenter
 from srkd_ros.replay import report, results
 from srkd_ros.replay.labeller import Live
 from srkd_ros.replay.matching import ByStamp
-from srkd_ros.replay.source import Selection, open_source, stamp_of
+from srkd_ros.replay.messages import stamp_of
+from srkd_ros.replay.source import Selection, open_source
 from srkd_ros.replay.storage import open_bag
 
 CLOCKS = {

@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="BAG",
-        help="rosbag2 folder, .mcap, .db3, ROS 1 .bag, SemanticKITTI folder",
+        help="rosbag2 folder, .mcap, .db3, ROS 1 .bag, folder of SemanticKITTI or nuScenes",
     )
     g.add_argument("-t", "--topic", help="PointCloud2 topic; needed where there are several")
     g.add_argument("--start", type=seconds, default=0.0, metavar="S", help="skip the first S seconds of each input")

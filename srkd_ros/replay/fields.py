@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from srkd_ros.errors import CloudError, ConfigError
+from srkd_ros.replay.messages import decode
 from srkd_ros.replay.models import Options
-from srkd_ros.replay.source import BagInput, Source, decode
+from srkd_ros.replay.source import BagInput, Source
 from srkd_ros.replay.storage import Record
 from srkd_ros.replay.truth import FieldTruth, TopicTruth, Truth
 

@@ -18,8 +18,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from srkd_ros.labels import LabelSet
+from srkd_ros.replay.messages import CLOUD_TYPE
 from srkd_ros.replay.results import replacing
-from srkd_ros.replay.source import CLOUD_TYPE
 
 LABEL_INFO_TYPE = "vision_msgs/msg/LabelInfo"
 _METADATA_VERSION: Literal[8] = 8  # the newest that Humble's and Jazzy's rosbag2 both read

@@ -14,7 +14,8 @@ import numpy as np
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
 from srkd_ros.replay.matching import ByStamp
-from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, decode, typestore
+from srkd_ros.replay.messages import CLOUD_TYPE, decode, typestore
+from srkd_ros.replay.source import CloudRecord
 from srkd_ros.replay.storage import Storage
 from srkd_ros.segmenter import Segmenter
 

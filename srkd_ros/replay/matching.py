@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from srkd_ros.replay.source import stamp_of
+from srkd_ros.replay.messages import stamp_of
 from srkd_ros.replay.storage import Record, Storage
 
 _JUMP = 10**9  # ns: a next message so far ahead may have a stamp from a clock that was set

@@ -256,7 +256,8 @@ class Run:
     def _skip(self, cloud: CloudRecord, why: str) -> None:
         s = self.state
         s.next_index, s.done, s.unreadable = cloud.index + 1, s.done + 1, s.unreadable + 1
-        s.first_unreadable = s.first_unreadable or f"cloud {cloud.index}: {why}"
+        name = f"cloud {cloud.index}" + (f" ({cloud.name})" if cloud.name else "")
+        s.first_unreadable = s.first_unreadable or f"{name}: {why}"
 
     def write_report(self, document: dict[str, Any], console: Console) -> None:
         """Pictures, report.html, the Rerun recording if asked for, and at last the link to this run."""

@@ -34,7 +34,8 @@ from sensor_msgs.msg import PointCloud2
 
 from srkd_ros.errors import ConfigError, DataError, SrkdError
 from srkd_ros.replay.arguments import ExamplesFirst, OneLine, factor, positive, seconds
-from srkd_ros.replay.source import CLOUD_TYPE, CloudRecord, Selection, Source, open_source, typestore
+from srkd_ros.replay.messages import CLOUD_TYPE, typestore
+from srkd_ros.replay.source import CloudRecord, Selection, Source, open_source
 
 _CLOCK_PERIOD = 0.01  # seconds between two messages on /clock
 _LOOP_GAP = 0.1  # seconds between the last cloud and the first one of the next round

@@ -5,34 +5,19 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
 
-from srkd_ros.errors import CloudError, DataError
+from srkd_ros.errors import DataError
 from srkd_ros.replay.clock import Elapsed
+from srkd_ros.replay.folder import FolderInput, scan_folders
+from srkd_ros.replay.messages import CLOUD_TYPE, decode, stamp_of
 from srkd_ros.replay.storage import Record, Storage, is_bag, open_bag
-
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-_FOLDER_RATE = 10.0  # Hz, of a dataset without times.txt
-
-
-@cache
-def typestore() -> Any:
-    """Message types of ROS 2 Jazzy: those of PointCloud2 are the same in every distribution."""
-    return get_typestore(Stores.ROS2_JAZZY)
-
-
-@cache
-def _typestore1() -> Any:
-    return get_typestore(Stores.ROS1_NOETIC)
 
 
 @dataclass(frozen=True)
@@ -98,28 +83,6 @@ class BagInput:
     def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]:
         for record in self.storage.messages({self.topic}, start):
             yield record, ""
-
-
-class FolderInput:
-    """A sequence in SemanticKITTI layout: velodyne/*.bin of float32 x y z intensity; labels/, times.txt beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder.parent if folder.name == "velodyne" else folder
-        self.topic = folder.name
-        self.damage: str | None = None
-        self.files = sorted(folder.glob("*.bin"))
-        self.count = len(self.files)
-        times = self.path / "times.txt"
-        self._times = np.loadtxt(times, ndmin=1) if times.is_file() else np.arange(self.count) / _FOLDER_RATE
-        self.seconds = float(self._times[-1] - self._times[0]) if len(self._times) else 0.0
-
-    def records(self, start: int | None = None) -> Iterator[tuple[Record, str]]:
-        for i, file in enumerate(self.files):
-            seconds = self._times[i] if i < len(self._times) else i / _FOLDER_RATE
-            time = 10**9 + round(float(seconds) * 1e9)  # a second past 0, which would read as "no stamp"
-            if start is None or time >= start:
-                data = typestore().serialize_cdr(_kitti_cloud(file, time), CLOUD_TYPE)
-                yield Record(self.topic, CLOUD_TYPE, time, data, False), f"{self.path.name}/{file.stem}"
 
 
 class Source:
@@ -228,51 +191,6 @@ def open_source(paths: Sequence[Path], topic: str | None = None, selection: Sele
     return Source(inputs, selection)
 
 
-def scan_folders(path: Path) -> list[Path]:
-    """The folders with .bin scans in a dataset in SemanticKITTI layout, or in one sequence of it."""
-    for pattern in ("sequences/*/velodyne", "*/velodyne", "velodyne", ""):
-        folders = sorted(p for p in (path.glob(pattern) if pattern else [path]) if next(p.glob("*.bin"), None))
-        if folders:
-            return folders
-    raise DataError(f"{path}: neither a bag (no metadata.yaml, .mcap, .db3) nor a dataset (no velodyne/*.bin in it)")
-
-
-def decode(record: Record) -> Any:
-    """A stored PointCloud2 as a rosbags ROS 2 message; CloudError if it does not decode."""
-    try:
-        if not record.ros1:
-            return typestore().deserialize_cdr(record.data, CLOUD_TYPE)
-        message = _typestore1().deserialize_ros1(record.data, CLOUD_TYPE)
-    except Exception as error:  # rosbags raises whatever its generated code meets
-        raise CloudError(f"{record.topic}: a message that does not decode ({type(error).__name__}: {error})") from error
-    types = typestore().types
-    stamp = types["builtin_interfaces/msg/Time"](message.header.stamp.sec, message.header.stamp.nanosec)
-    field = types["sensor_msgs/msg/PointField"]
-    return types[CLOUD_TYPE](
-        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=message.header.frame_id),
-        height=message.height,
-        width=message.width,
-        fields=[field(f.name, f.offset, f.datatype, f.count) for f in message.fields],
-        is_bigendian=message.is_bigendian,
-        point_step=message.point_step,
-        row_step=message.row_step,
-        data=message.data,
-        is_dense=message.is_dense,
-    )
-
-
-def stamp_of(record: Record) -> int:
-    """header.stamp in ns without decoding the message; the log time where the stamp is 0.
-
-    A CDR message begins with 4 bytes of encapsulation (bit 0 of the second: little endian), a ROS 1 message with seq.
-    """
-    if len(record.data) < 12:
-        return record.log_time
-    little = record.ros1 or bytes(record.data[1:2]) != b"\x00"
-    seconds, nanoseconds = struct.unpack_from("<II" if little else ">II", record.data, 4)
-    return (seconds * 10**9 + nanoseconds) or record.log_time
-
-
 def _choose_topic(storage: Storage, topic: str | None) -> str:
     clouds = [t for t in storage.topics.values() if t.msgtype == CLOUD_TYPE]
     filled = [t for t in clouds if t.count] or clouds
@@ -292,23 +210,3 @@ def _choose_topic(storage: Storage, topic: str | None) -> str:
 
 def _names(topics: Any) -> str:
     return ", ".join(f"{t.name} ({t.msgtype.split('/')[-1]})" for t in topics) or "no topics at all"
-
-
-def _kitti_cloud(file: Path, time: int) -> Any:
-    types = typestore().types
-    data = np.fromfile(file, np.uint8)
-    points, rest = divmod(len(data), 16)
-    field = types["sensor_msgs/msg/PointField"]
-    return types[CLOUD_TYPE](
-        header=types["std_msgs/msg/Header"](
-            stamp=types["builtin_interfaces/msg/Time"](sec=time // 10**9, nanosec=time % 10**9), frame_id="velodyne"
-        ),
-        height=1,
-        width=points,
-        fields=[field(n, 4 * i, 7, 1) for i, n in enumerate(("x", "y", "z", "intensity"))],
-        is_bigendian=False,
-        point_step=16,
-        row_step=16 * points,
-        data=data[: len(data) - rest],
-        is_dense=False,
-    )

@@ -13,8 +13,10 @@ import numpy as np
 from srkd_ros import pointcloud2
 from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
+from srkd_ros.replay.folder import FolderInput
 from srkd_ros.replay.matching import ByStamp
-from srkd_ros.replay.source import BagInput, CloudRecord, FolderInput, Source, decode
+from srkd_ros.replay.messages import decode
+from srkd_ros.replay.source import BagInput, CloudRecord, Source
 
 LABEL_FIELD = "label"
 
