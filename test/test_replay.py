@@ -69,7 +69,14 @@ def test_truth_from_a_field_a_topic_and_a_folder_agree(recording, student_file, 
     _, folder = replay(kitti, "--model", student_file, "--no-bag", output=tmp_path / "c")
     assert folder["truth"]["kind"] == "directory"
     assert folder["models"][0]["confusion"] == field["models"][0]["confusion"]
-    assert topic["truth"] == {"kind": "topic", "source": "/labels", "matched_clouds": 3, "unmatched_clouds": 3}
+    assert topic["truth"] == {
+        "kind": "topic",
+        "source": "/labels",
+        "ids": "class",
+        "label_set": None,
+        "matched_clouds": 3,
+        "unmatched_clouds": 3,
+    }
 
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from srkd_ros import __version__
+from srkd_ros.replay.truth_ids import describe_ids
 
 if TYPE_CHECKING:
     from srkd_ros.replay.models import Model
@@ -58,6 +59,8 @@ def describe(run: Run) -> dict[str, Any]:
         "truth": {
             "kind": run.truth.kind,
             "source": run.truth.source,
+            "ids": run.truth.ids,
+            "label_set": run.truth.label_set,
             "matched_clouds": with_truth,
             "unmatched_clouds": s.done - s.unreadable - with_truth if run.truth.kind != "none" else 0,
         },
@@ -66,7 +69,14 @@ def describe(run: Run) -> dict[str, Any]:
         "wall_s": s.seconds,
         "peak_memory_mb": peak_memory(run.models[0].segmenter.device),
         "live": run.live,
-        "models": [{**identity(m), **m.evaluation.to_dict()} for m in run.models],
+        "models": [
+            {
+                **identity(m),
+                **m.evaluation.to_dict(),
+                "truth_ids": describe_ids(m.evaluation.truth_ids, run.truth.ids, m.labels),
+            }
+            for m in run.models
+        ],
     }
 
 
@@ -87,6 +97,7 @@ def identity(model: Model) -> dict[str, Any]:
         "label_set": s.labels.name,
         "classes": list(s.labels.names),
         "colors": s.labels.colors.tolist(),
+        "raw_ids": [list(c.raw_ids) for c in s.labels.classes],
         "voxel_size_m": s.manifest.preprocessing.voxel_size,
         "training_statistics": dataclasses.asdict(s.manifest.statistics),
         "intensity_scale": s.resolved_intensity_scale,

@@ -13,6 +13,7 @@ import numpy as np
 from srkd_ros import metrics
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_ros.metrics import Calibration, Confusion, LinearHistogram, Percentiles, number, ratio
+from srkd_ros.replay.truth_ids import ID_BINS
 from srkd_ros.student import InputStatistics
 
 STAGES = ("decode", "preprocess", "geometry", "network", "postprocess", "encode", "total", "end_to_end")
@@ -69,6 +70,7 @@ class Evaluation:
         self.calibration = Calibration()
         self.latency = {stage: Percentiles() for stage in STAGES}
         self.predicted = np.zeros(256, np.int64)
+        self.truth_ids = np.zeros(ID_BINS, np.int64)  # points by the number that the truth has for them
         self.counts = np.zeros(
             8, np.int64
         )  # clouds, points, voxels, busy ns, agreeing voxels, common voxels, pairs, truth
@@ -144,6 +146,7 @@ class Evaluation:
             "calibration/correct": self.calibration.correct,
             "calibration/confidence": self.calibration.confidence,
             "predicted": self.predicted,
+            "truth_ids": self.truth_ids,
             "counts": self.counts,
             **{f"latency/{stage}": p.counts for stage, p in self.latency.items()},
             **{f"input/{name}": h.counts for name, h in self.inputs.items()},
@@ -152,7 +155,7 @@ class Evaluation:
     def merge(self, arrays: dict[str, np.ndarray]) -> None:
         """Add the state of another run of the same model."""
         for name, array in self.arrays.items():
-            array += arrays[name]
+            array += arrays.get(name, 0)  # earlier versions counted less
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for metrics.json; None where nothing was measured."""

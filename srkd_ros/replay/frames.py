@@ -16,7 +16,8 @@ from srkd_ros.errors import CloudError
 from srkd_ros.replay import birdseye
 from srkd_ros.replay.results import read_table, replacing, write_json
 from srkd_ros.replay.source import CloudRecord
-from srkd_ros.replay.truth import class_ids, translation
+from srkd_ros.replay.truth import translation
+from srkd_ros.replay.truth_ids import class_ids
 
 if TYPE_CHECKING:
     from srkd_ros.replay.pipeline import Run

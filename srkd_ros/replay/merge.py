@@ -27,6 +27,7 @@ from srkd_ros.replay.labelled_bag import join
 from srkd_ros.replay.partition import Finished, read_config, recordings
 from srkd_ros.replay.report import write_report
 from srkd_ros.replay.table import print_summary
+from srkd_ros.replay.truth_ids import describe_ids
 from srkd_ros.student import InputStatistics
 
 EXAMPLES = """\
@@ -76,7 +77,8 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
         evaluation = _evaluation(model)
         for state in states:
             evaluation.merge(state[i])
-        model.update(evaluation.to_dict())
+        ids = merged["truth"].get("ids", "class")
+        model.update(evaluation.to_dict(), truth_ids=describe_ids(evaluation.truth_ids, ids, evaluation.labels))
         if any(d["models"][i]["intensity_scale"] != model["intensity_scale"] for d in documents):
             model["intensity_scale"] = None  # "auto" found one for each recording
     matched = merged["models"][0]["clouds_with_truth"]
@@ -92,8 +94,9 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
 
 
 def _evaluation(model: dict[str, Any]) -> Evaluation:
-    classes = zip(model["classes"], model["colors"], strict=True)
-    labels = LabelSet(model["label_set"], tuple(LabelClass(n, (c[0], c[1], c[2]), ()) for n, c in classes))
+    raw_ids = model.get("raw_ids") or [()] * len(model["classes"])  # earlier versions did not write them
+    classes = zip(model["classes"], model["colors"], raw_ids, strict=True)
+    labels = LabelSet(model["label_set"], tuple(LabelClass(n, (c[0], c[1], c[2]), tuple(r)) for n, c, r in classes))
     return Evaluation(labels, InputStatistics(**model["training_statistics"]))
 
 

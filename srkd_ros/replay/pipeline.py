@@ -24,7 +24,8 @@ from srkd_ros.replay.labeller import Labelled
 from srkd_ros.replay.models import Model, Options, load_models, load_teacher
 from srkd_ros.replay.progress import Interrupts, cloud_bar
 from srkd_ros.replay.source import CloudRecord, Source, open_source
-from srkd_ros.replay.truth import Truth, class_ids, find_truth, translation
+from srkd_ros.replay.truth import Truth, find_truth, translation
+from srkd_ros.replay.truth_ids import class_ids, count_ids
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -209,6 +210,7 @@ class Run:
             self._skip(cloud, str(error))
             return
         points = a.points
+        ids = 0 if a.truth is None else count_ids(a.truth, self.truth.ids)
         for model, output in zip(self.models, a.outputs, strict=True):
             if output is None:
                 self.state.dropped += 1
@@ -231,6 +233,7 @@ class Run:
                 timings=output.timings,
                 voxels=output.voxels,
             )
+            model.evaluation.truth_ids += ids
             bag.write(model.topic, cloud.log_time, output.encoded)
             table.add(
                 index=cloud.index,

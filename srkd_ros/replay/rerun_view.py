@@ -12,7 +12,7 @@ import numpy as np
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError, MissingPackageError
 from srkd_ros.replay import birdseye
-from srkd_ros.replay.truth import class_ids
+from srkd_ros.replay.truth_ids import class_ids
 
 if TYPE_CHECKING:
     from srkd_ros.replay.pipeline import Run

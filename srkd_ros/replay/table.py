@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srkd_ros.replay.truth_ids import UNKNOWN_LIMIT
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
@@ -106,6 +108,7 @@ def warnings(document: dict[str, Any]) -> list[str]:
             f"clouds without a truth in {document['truth']['source']}: {document['truth']['unmatched_clouds']}"
         )
     for model in document["models"]:
+        lines += _truth_warnings(document["truth"], model)
         scored = model["points"] or 0
         if scored and model["unpredicted_points"] > 0.01 * scored:
             share = percent(model["unpredicted_points"] / scored)
@@ -121,4 +124,22 @@ def warnings(document: dict[str, Any]) -> list[str]:
     for name, live in (document["live"] or {"models": {}})["models"].items():
         if live["dropped"]:
             lines.append(f"{name}: the live node dropped {live['dropped']} of {live['published']} clouds")
+    return lines
+
+
+def _truth_warnings(truth: dict[str, Any], model: dict[str, Any]) -> list[str]:
+    """Whether the truth seems to belong to another label set than the model's."""
+    name, labels, lines = model["name"], model["label_set"], []
+    if truth.get("label_set") not in (None, labels):
+        lines.append(
+            f"{name}: the dataset.yaml of {truth['source']} names the label set {truth['label_set']}, "
+            f"the model's is {labels}: ids mean other classes"
+        )
+    ids = model.get("truth_ids")
+    if ids and ids["unknown"] > UNKNOWN_LIMIT * ids["points"]:
+        fits = f"; they fit {' or '.join(ids['fits'])}" if ids["fits"] else "; see --truth-ids"
+        lines.append(
+            f"{name}: {percent(ids['unknown'] / ids['points'])} % of the points with a truth have ids that are no "
+            f"{truth['ids']} ids of the label set {labels} ({', '.join(ids['unknown_ids'])}) and do not count{fits}"
+        )
     return lines

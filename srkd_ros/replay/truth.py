@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from srkd_ros import pointcloud2
 from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_ros.replay.folder import FolderInput
 from srkd_ros.replay.matching import ByStamp
 from srkd_ros.replay.messages import decode
 from srkd_ros.replay.source import BagInput, CloudRecord, Source
+from srkd_ros.replay.truth_ids import named_label_set, read_ids
 
 LABEL_FIELD = "label"
 
@@ -27,6 +27,7 @@ class Truth(Protocol):
     kind: str
     source: str
     ids: str
+    label_set: str | None  # the name of the one that they belong to, where a dataset.yaml says it
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
         """Integers [N] for the N points of the cloud, or None where this cloud has no truth."""
@@ -35,6 +36,7 @@ class Truth(Protocol):
 
 class NoTruth:
     kind, source, ids = "none", "", "class"
+    label_set: str | None = None
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
         return None
@@ -53,6 +55,7 @@ class FolderTruth:
         )
         if not self.files:
             raise DataError(f"{folder}: no .label files in it (nor in labels/ or sequences/*/labels/)")
+        self.label_set = named_label_set(self.files[0].parent)
         self._by_name = {f"{f.parent.parent.name}/{f.stem}": f for f in self.files}
         stems = [f.stem for f in self.files]
         self._by_stem = dict(zip(stems, self.files, strict=True)) if len(set(stems)) == len(stems) else {}
@@ -77,18 +80,20 @@ class FieldTruth:
     """A field of the cloud itself."""
 
     kind = "field"
+    label_set: str | None = None
 
     def __init__(self, field: str, ids: str = "class") -> None:
         self.source, self.ids = field, ids
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
-        return pointcloud2.read_field(message, self.source)
+        return read_ids(message, self.source, f"--truth {self.source}")
 
 
 class TopicTruth:
     """A PointCloud2 topic of the same bag with the same stamps and points, and a label field; both are read in step."""
 
     kind = "topic"
+    label_set: str | None = None
 
     def __init__(self, source: Source, topic: str, field: str = LABEL_FIELD, ids: str = "class") -> None:
         self.source, self.ids = topic if field == LABEL_FIELD else f"{topic}:{field}", ids
@@ -103,7 +108,7 @@ class TopicTruth:
         record = self._find(cloud.stamp) if self._find else None
         if record is None:
             return None
-        labels = pointcloud2.read_field(decode(record), self.field)
+        labels = read_ids(decode(record), self.field, f"--truth {self.source}")
         points = int(message.height) * int(message.width)
         if len(labels) != points:
             raise DataError(f"{self.topic}: {len(labels)} labels for a cloud of {points} points: not its truth")
@@ -129,15 +134,6 @@ def find_truth(text: str | None, source: Source, ids: str | None = None) -> Trut
     if "/" in text:
         raise DataError(f"--truth {text}: neither a folder nor a topic of {source.inputs[0].path}")
     return FieldTruth(text, ids or "class")
-
-
-def class_ids(values: np.ndarray, ids: str, labels: LabelSet) -> np.ndarray:
-    """Truth values [N] of any number type to uint8 class ids of `labels`, 255 where the value means no class."""
-    whole = values if values.dtype.kind in "iu" else np.nan_to_num(values, nan=-1.0).astype(np.int64)
-    if ids == "raw":
-        return labels.from_raw(whole & 0xFFFF)  # above, SemanticKITTI keeps the instance
-    known = (whole >= 0) & (whole < len(labels))
-    return np.where(known, whole, UNLABELLED).astype(np.uint8)
 
 
 def translation(source: LabelSet, target: LabelSet) -> np.ndarray:
