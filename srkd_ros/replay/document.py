@@ -22,6 +22,7 @@ from srkd_ros.replay.truth_ids import describe_ids
 if TYPE_CHECKING:
     from srkd_ros.replay.models import Model
     from srkd_ros.replay.pipeline import Run
+    from srkd_ros.replay.realtime import LiveResult
 
 SCHEMA = "srkd_ros.replay/1"
 
@@ -33,7 +34,6 @@ def describe(run: Run) -> dict[str, Any]:
         {"input": int(i), "path": str(source.inputs[int(i)].path), "first_ns": a, "last_ns": b}
         for i, (a, b) in s.spans.items()
     ]
-    with_truth = int(run.models[0].evaluation.counts[7])
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -61,14 +61,14 @@ def describe(run: Run) -> dict[str, Any]:
             "source": run.truth.source,
             "ids": run.truth.ids,
             "label_set": run.truth.label_set,
-            "matched_clouds": with_truth,
-            "unmatched_clouds": s.done - s.unreadable - with_truth if run.truth.kind != "none" else 0,
+            "matched_clouds": int(run.models[0].evaluation.counts[7]),
+            "unmatched_clouds": s.without_truth if run.truth.kind != "none" else 0,
         },
         "teacher": identity(run.teacher) if run.teacher else None,
         "host": host(run.models[0].segmenter.device),
         "wall_s": s.seconds,
         "peak_memory_mb": peak_memory(run.models[0].segmenter.device),
-        "live": run.live,
+        "live": live(run.live) if run.live else None,
         "models": [
             {
                 **identity(m),
@@ -83,6 +83,12 @@ def describe(run: Run) -> dict[str, Any]:
 def duration(spans: Iterable[Mapping[str, Any]]) -> float:
     """Seconds from the first to the last cloud of each recording, added up."""
     return sum(span["last_ns"] - span["first_ns"] for span in spans) * 1e-9
+
+
+def live(results: Mapping[str, LiveResult]) -> dict[str, Any]:
+    """The first model's numbers, and those of all by name."""
+    models = {name: result.to_dict() for name, result in results.items()}
+    return {**next(iter(models.values())), "models": models}
 
 
 def identity(model: Model) -> dict[str, Any]:

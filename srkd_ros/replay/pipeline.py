@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +27,9 @@ from srkd_ros.replay.source import CloudRecord, Source, open_source
 from srkd_ros.replay.truth import Truth, find_truth, translation
 from srkd_ros.replay.truth_ids import class_ids, count_ids
 
+if TYPE_CHECKING:
+    from srkd_ros.replay.realtime import LiveResult
+
 CHECKPOINT_SECONDS = 120.0
 
 
@@ -38,6 +41,7 @@ class Progressed:
     done: int = 0
     points: int = 0
     unreadable: int = 0
+    without_truth: int = 0
     first_unreadable: str = ""
     first_stamp: int | None = None
     last_stamp: int | None = None
@@ -132,7 +136,7 @@ class Run:
     teacher: Model | None
     folder: Path
     state: Progressed
-    live: dict[str, Any] | None = None  # what realtime mode measured
+    live: dict[str, LiveResult] | None = None  # by model, what realtime mode measured
 
     def label(self, console: Console) -> None:
         """Label every selected cloud, with a progress bar; checkpoints on the way and when interrupted."""
@@ -210,6 +214,7 @@ class Run:
             self._skip(cloud, str(error))
             return
         points = a.points
+        self.state.without_truth += a.truth is None
         ids = 0 if a.truth is None else count_ids(a.truth, self.truth.ids)
         for model, output in zip(self.models, a.outputs, strict=True):
             if output is None:
@@ -259,6 +264,8 @@ class Run:
     def _skip(self, cloud: CloudRecord, why: str) -> None:
         s = self.state
         s.next_index, s.done, s.unreadable = cloud.index + 1, s.done + 1, s.unreadable + 1
+        for live in (self.live or {}).values():
+            live.refuse(cloud.stamp)
         name = f"cloud {cloud.index}" + (f" ({cloud.name})" if cloud.name else "")
         s.first_unreadable = s.first_unreadable or f"{name}: {why}"
 

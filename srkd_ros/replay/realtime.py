@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from srkd_ros.errors import MissingPackageError, SrkdError
+from srkd_ros.metrics import Percentiles
 from srkd_ros.replay.labelled_bag import LabelledBag
 from srkd_ros.replay.labeller import Live
 from srkd_ros.replay.source import Selection, open_source
@@ -47,22 +47,32 @@ class LiveResult:
     duplicates: int = 0
     rate_hz: float = 0.0  # of publishing
     latency_ms: dict[int, float] = field(default_factory=dict)  # header stamp in ns -> latency
-    missing: list[int] = field(default_factory=list)  # stamps that were published and never came back
+    missing: set[int] = field(default_factory=set)  # stamps that were published and never came back
+    refused: set[int] = field(default_factory=set)  # those of `missing` whose clouds nobody can read
     node_memory_mb: float | None = None  # peak resident memory of the node's process
 
     @property
     def dropped(self) -> int:
-        return len(self.missing)
+        """Clouds that the node could have labelled and did not."""
+        return len(self.missing) - len(self.refused)
+
+    def refuse(self, stamp: int) -> None:
+        """The cloud of this stamp is no drop: it cannot be read."""
+        if stamp in self.missing:
+            self.refused.add(stamp)
 
     def percentiles(self) -> dict[str, float | None]:
-        values = np.array(list(self.latency_ms.values()))
-        return {f"p{q}": float(np.percentile(values, q)) if len(values) else None for q in (50, 95, 99)}
+        percentiles = Percentiles()  # as of all latencies of metrics.json
+        for value in self.latency_ms.values():
+            percentiles.add(value)
+        return percentiles.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "published": self.published,
             "received": self.received,
             "dropped": self.dropped,
+            "refused": len(self.refused),
             "duplicates": self.duplicates,
             "rate_hz": self.rate_hz,
             "end_to_end_ms": self.percentiles(),
@@ -96,10 +106,7 @@ def go_live(run: Run, console: Console) -> None:
     run.state.parts = bag.parts
     for model, result in zip(run.models, results, strict=True):
         model.labeller = Live(open_bag(bag.path), model.topic, result.latency_ms)
-    run.live = {
-        **results[0].to_dict(),
-        "models": {m.name: r.to_dict() for m, r in zip(run.models, results, strict=True)},
-    }
+    run.live = {m.name: r for m, r in zip(run.models, results, strict=True)}
 
 
 def _show(status: Status, name: str, published: int, received: int) -> None:
@@ -197,7 +204,7 @@ def _result(recorder: Recorder, published: list[tuple[int, int]]) -> LiveResult:
         duplicates=recorder.duplicates,
         rate_hz=(len(times) - 1) / span if span else 0.0,
         latency_ms=latency,
-        missing=sorted(set(sent) - set(recorder.arrived)),
+        missing=set(sent) - set(recorder.arrived),
     )
 
 

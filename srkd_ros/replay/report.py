@@ -266,7 +266,8 @@ def _speed(document: dict[str, Any]) -> str:
     if live:
         sub += (
             f"<p class=sub>Live: {live['published']} clouds published at {live['rate_hz']:.1f} Hz, "
-            f"{live['received']} came back, {live['dropped']} dropped; the node took {_memory_of(live)}.</p>"
+            f"{live['received']} came back, {live['dropped']} dropped, {live.get('refused', 0)} refused; "
+            f"the node took {_memory_of(live)}.</p>"
         )
     return f"<section><h2>Speed</h2>{sub}<div class=charts>{out}</div></section>" if out else ""
 
