@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from srkd_ros import __version__
+from srkd_ros.replay.notes import notes
 from srkd_ros.replay.truth_ids import describe_ids
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def describe(run: Run) -> dict[str, Any]:
         {"input": int(i), "path": str(source.inputs[int(i)].path), "first_ns": a, "last_ns": b}
         for i, (a, b) in s.spans.items()
     ]
-    return {
+    document = {
         "schema": SCHEMA,
         "version": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -55,6 +56,8 @@ def describe(run: Run) -> dict[str, Any]:
             "unreadable_clouds": s.unreadable,
             "first_unreadable": s.first_unreadable or None,
             "backward_stamps": s.backward_stamps,
+            "fields": s.fields,
+            "clouds_without_intensity": s.without_intensity,
         },
         "truth": {
             "kind": run.truth.kind,
@@ -78,6 +81,7 @@ def describe(run: Run) -> dict[str, Any]:
             for m in run.models
         ],
     }
+    return {**document, "notes": notes(document)}
 
 
 def duration(spans: Iterable[Mapping[str, Any]]) -> float:
@@ -92,7 +96,7 @@ def live(results: Mapping[str, LiveResult]) -> dict[str, Any]:
 
 
 def identity(model: Model) -> dict[str, Any]:
-    s = model.segmenter
+    s, spec = model.segmenter, model.segmenter.manifest.preprocessing
     return {
         "name": model.name,
         "path": str(s.path),
@@ -104,7 +108,10 @@ def identity(model: Model) -> dict[str, Any]:
         "classes": list(s.labels.names),
         "colors": s.labels.colors.tolist(),
         "raw_ids": [list(c.raw_ids) for c in s.labels.classes],
-        "voxel_size_m": s.manifest.preprocessing.voxel_size,
+        "voxel_size_m": spec.voxel_size,
+        "min_range_m": spec.min_range,
+        "max_range_m": spec.max_range,
+        "features": list(spec.features),
         "training_statistics": dataclasses.asdict(s.manifest.statistics),
         "intensity_scale": s.resolved_intensity_scale,
         "segmented_topic": model.topic,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from srkd_ros import metrics
+from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
 from srkd_ros.metrics import Calibration, Confusion, LinearHistogram, Percentiles, number, ratio
 from srkd_ros.replay.truth_ids import ID_BINS
@@ -19,6 +20,7 @@ from srkd_ros.student import InputStatistics
 STAGES = ("decode", "preprocess", "geometry", "network", "postprocess", "encode", "total", "end_to_end")
 CONSISTENCY_VOXEL = 0.2  # metres
 CONSISTENCY_GAP = 1.0  # seconds between clouds above which they are not compared
+_AT_ORIGIN = 1e-6  # metres: nearer, a return is none
 DRIFT_LIMIT = 0.25  # share of the training spread by which a quantile may be off
 
 
@@ -62,18 +64,26 @@ class VoxelLabels:
 class Evaluation:
     """Accumulates one model's results. All state is in `arrays`, int64: adding those of two runs merges the runs."""
 
-    def __init__(self, labels: LabelSet, statistics: InputStatistics | None = None) -> None:
+    def __init__(
+        self,
+        labels: LabelSet,
+        statistics: InputStatistics | None = None,
+        limits: tuple[float, float] = (0.0, float("inf")),
+    ) -> None:
+        """`limits`: the range in metres, inclusive, out of which the model leaves points unlabelled."""
         self.labels = labels
+        self.limits = limits
         self.statistics = statistics or InputStatistics()
         self.truth = Confusion(len(labels))
         self.teacher = Confusion(len(labels))
         self.calibration = Calibration()
         self.latency = {stage: Percentiles() for stage in STAGES}
         self.predicted = np.zeros(256, np.int64)
+        self.measured = np.zeros(3, np.int64)  # points that are finite and off the origin, too near of them, too far
+        self.labelled = np.zeros(2, np.int64)  # clouds with a labelled point, and all their points
         self.truth_ids = np.zeros(ID_BINS, np.int64)  # points by the number that the truth has for them
-        self.counts = np.zeros(
-            8, np.int64
-        )  # clouds, points, voxels, busy ns, agreeing voxels, common voxels, pairs, truth
+        # clouds, points, voxels, busy ns (with labels), agreeing voxels, common voxels, pairs, with truth
+        self.counts = np.zeros(8, np.int64)
         self.inputs = {
             "intensity": LinearHistogram(0, 2, 2000),
             "range": LinearHistogram(0, 250, 2500),
@@ -96,7 +106,10 @@ class Evaluation:
         voxels: int = 0,
     ) -> CloudScores:
         """Count one cloud: xyz float32 [N, 3], labels uint8 [N], confidence float32 [N], intensity [N] scaled to 0..1,
-        truth and teacher uint8 [N], timings in ms. `stream` and `stamp` (ns) say which clouds follow one another."""
+        truth and teacher uint8 [N], timings in ms. `stream` and `stamp` (ns) say which clouds follow one another.
+
+        The timings of a cloud without a single label do not count, but for the way through a live node: the network
+        did not run, and many such clouds would make any model look fast."""
         scores = CloudScores()
         predicted = labels != UNLABELLED
         finite = np.isfinite(xyz).all(1)
@@ -113,15 +126,23 @@ class Evaluation:
             scores.confidence = float(confidence[predicted].mean(dtype=np.float64))
         scores.consistency = self._consistency(xyz, labels, stream, stamp)
         self.predicted += np.bincount(labels, minlength=256)
+        measured = distance[finite & (distance > _AT_ORIGIN)]
+        self.measured += (len(measured), *(int(np.count_nonzero(out)) for out in self._outside(measured)))
+        self.labelled += (int(predicted.any()), len(xyz) * int(predicted.any()))
         self.inputs["range"].add(distance[predicted])
         self.inputs["z"].add(xyz[predicted, 2])
         if intensity is not None:
             self.inputs["intensity"].add(intensity[predicted])
-        for stage, milliseconds in (timings or {}).items():
+        counted = {s: t for s, t in (timings or {}).items() if predicted.any() or s == "end_to_end"}
+        for stage, milliseconds in counted.items():
             self.latency[stage].add(milliseconds)
-        busy = round((timings or {}).get("total", 0.0) * 1e6)
+        busy = round(counted.get("total", 0.0) * 1e6)
         self.counts[:4] += (1, len(xyz), voxels, busy)
         return scores
+
+    def _outside(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bool [N] each: points nearer than the model labels, and points farther."""
+        return distance < self.limits[0], distance > self.limits[1]
 
     def lead(self, xyz: np.ndarray, labels: np.ndarray, stream: int, stamp: int) -> None:
         """The cloud before the first one of a shard or a resumed run: only what the first is compared with."""
@@ -146,6 +167,8 @@ class Evaluation:
             "calibration/correct": self.calibration.correct,
             "calibration/confidence": self.calibration.confidence,
             "predicted": self.predicted,
+            "measured": self.measured,
+            "labelled": self.labelled,
             "truth_ids": self.truth_ids,
             "counts": self.counts,
             **{f"latency/{stage}": p.counts for stage, p in self.latency.items()},
@@ -153,9 +176,11 @@ class Evaluation:
         }
 
     def merge(self, arrays: dict[str, np.ndarray]) -> None:
-        """Add the state of another run of the same model."""
+        """Add the state of another run of the same model; DataError if it is of a version that counted less."""
+        if missing := self.arrays.keys() - arrays.keys():
+            raise DataError(f"a run of an earlier version did not count {', '.join(sorted(missing))}: run it again")
         for name, array in self.arrays.items():
-            array += arrays.get(name, 0)  # earlier versions counted less
+            array += arrays[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for metrics.json; None where nothing was measured."""
@@ -177,13 +202,14 @@ class Evaluation:
                 **{name: int(self.predicted[i]) for i, name in enumerate(self.labels.names)},
                 "unlabelled": int(self.predicted[UNLABELLED]),
             },
+            "measured": {k: int(n) for k, n in zip(("points", "too_near", "too_far"), self.measured, strict=True)},
             "clouds": clouds,
             "clouds_with_truth": with_truth,
             "points_total": points,
             "voxels_per_cloud": ratio(voxels, clouds),
             "latency_ms": {stage: p.to_dict() for stage, p in self.latency.items() if p.counts.any()},
-            "clouds_per_s": number(clouds / (busy * 1e-9)) if busy else None,
-            "points_per_s": number(points / (busy * 1e-9)) if busy else None,
+            "clouds_per_s": number(self.labelled[0] / (busy * 1e-9)) if busy else None,
+            "points_per_s": number(self.labelled[1] / (busy * 1e-9)) if busy else None,
             "drift": self.drift(),
         }
 

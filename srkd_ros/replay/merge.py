@@ -24,6 +24,7 @@ from srkd_ros.replay.document import duration
 from srkd_ros.replay.evaluation import Evaluation
 from srkd_ros.replay.frames import Frame
 from srkd_ros.replay.labelled_bag import join
+from srkd_ros.replay.notes import notes
 from srkd_ros.replay.partition import Finished, read_config, recordings
 from srkd_ros.replay.report import write_report
 from srkd_ros.replay.table import print_summary
@@ -64,6 +65,8 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
     for run in finished:
         if not run.document["complete"]:
             raise DataError(f"{run.folder}: was interrupted: finish it with --resume first")
+        if "notes" not in run.document:
+            raise DataError(f"{run.folder}: made by an earlier version, which counted less: run it again")
     groups = recordings(finished)
     runs = [run.folder for group in groups for run in group]
     documents = [run.document for group in groups for run in group]
@@ -72,18 +75,19 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
     given = merged["input"]
     if given["clouds"] and given["unreadable_clouds"] == given["clouds"]:
         raise DataError(f"{runs[0]}: no cloud of any shard could be evaluated; first: {given['first_unreadable']}")
-    folder = results.new_folder(output, "_merged")
     for i, model in enumerate(merged["models"]):
         evaluation = _evaluation(model)
         for state in states:
             evaluation.merge(state[i])
-        ids = merged["truth"].get("ids", "class")
-        model.update(evaluation.to_dict(), truth_ids=describe_ids(evaluation.truth_ids, ids, evaluation.labels))
+        ids = describe_ids(evaluation.truth_ids, merged["truth"]["ids"], evaluation.labels)
+        model.update(evaluation.to_dict(), truth_ids=ids)
         if any(d["models"][i]["intensity_scale"] != model["intensity_scale"] for d in documents):
             model["intensity_scale"] = None  # "auto" found one for each recording
     matched = merged["models"][0]["clouds_with_truth"]
     merged["truth"]["matched_clouds"] = matched
     merged["truth"]["unmatched_clouds"] = sum(d["truth"]["unmatched_clouds"] for d in documents)
+    merged["notes"] = notes(merged)
+    folder = results.new_folder(output, "_merged")
     results.write_config(folder, {"merged": [str(run.resolve()) for run in runs]})
     _join_tables(runs, folder)
     _join_bags(runs, folder)
@@ -94,8 +98,7 @@ def merge(runs: Sequence[Path], output: Path) -> Path:
 
 
 def _evaluation(model: dict[str, Any]) -> Evaluation:
-    raw_ids = model.get("raw_ids") or [()] * len(model["classes"])  # earlier versions did not write them
-    classes = zip(model["classes"], model["colors"], raw_ids, strict=True)
+    classes = zip(model["classes"], model["colors"], model["raw_ids"], strict=True)
     labels = LabelSet(model["label_set"], tuple(LabelClass(n, (c[0], c[1], c[2]), tuple(r)) for n, c, r in classes))
     return Evaluation(labels, InputStatistics(**model["training_statistics"]))
 
@@ -107,18 +110,16 @@ def _inputs_together(groups: Sequence[Sequence[dict[str, Any]]], documents: Sequ
     given = merged["input"]
     given["paths"] = list(dict.fromkeys(path for i in inputs for path in i["paths"]))
     given["topic"] = ", ".join(dict.fromkeys(i["topic"] for i in inputs))
-    for key in ("clouds", "points", "unreadable_clouds", "backward_stamps"):
+    for key in ("clouds", "points", "unreadable_clouds", "backward_stamps", "clouds_without_intensity"):
         given[key] = sum(i[key] for i in inputs)
     given["damage"] = list(dict.fromkeys(line for i in inputs for line in i["damage"]))
     given["first_unreadable"] = next((i["first_unreadable"] for i in inputs if i["first_unreadable"]), None)
+    given["fields"] = next((i["fields"] for i in inputs if i["fields"]), [])
     filled = [f for group in groups if (f := [i for i in group if i["first_stamp_ns"] is not None])]
     given["first_stamp_ns"] = min((group[0]["first_stamp_ns"] for group in filled), default=None)
     given["last_stamp_ns"] = max((group[-1]["last_stamp_ns"] for group in filled), default=None)
-    if all("spans" in i for i in inputs):
-        given["spans"] = [span for group in groups for span in _spans(group)]
-        given["duration_s"] = duration(given["spans"])
-    else:  # of a version that did not keep them
-        given["duration_s"] = sum(i["duration_s"] for i in inputs)
+    given["spans"] = [span for group in groups for span in _spans(group)]
+    given["duration_s"] = duration(given["spans"])
     given["selection"] = {**given["selection"], "shard": "0/1"}
     merged["wall_s"] = sum(d["wall_s"] for d in documents)
     memory = [d["peak_memory_mb"] for d in documents]

@@ -70,7 +70,9 @@ def load_models(options: Options, source: Source) -> list[Model]:
     for name, path in zip(names, options.models, strict=True):
         segmenter = Segmenter.load(path, options.runtime, options.device, scale, options.precision)
         topic = "/segmented" if len(names) == 1 else f"/{topic_name(name)}/segmented"
-        evaluation = Evaluation(segmenter.labels, segmenter.manifest.statistics)
+        spec = segmenter.manifest.preprocessing
+        limits = (spec.min_range, spec.max_range)
+        evaluation = Evaluation(segmenter.labels, segmenter.manifest.statistics, limits)
         models.append(Model(name, segmenter, Offline(segmenter, options.bag), evaluation, topic))
     return models
 

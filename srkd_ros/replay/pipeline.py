@@ -42,6 +42,8 @@ class Progressed:
     points: int = 0
     unreadable: int = 0
     without_truth: int = 0
+    without_intensity: int = 0  # clouds with points, none of which has an intensity
+    fields: list[str] = field(default_factory=list)  # of the first cloud with points
     first_unreadable: str = ""
     first_stamp: int | None = None
     last_stamp: int | None = None
@@ -251,11 +253,14 @@ class Run:
                 total_ms=output.timings.get("total", output.timings.get("end_to_end")),
                 **vars(scores),
             )
-        self._count(cloud, a.message, len(points.xyz))
+        self._count(cloud, a.message, points)
 
-    def _count(self, cloud: CloudRecord, message: Any, points: int) -> None:
+    def _count(self, cloud: CloudRecord, message: Any, points: pointcloud2.Cloud) -> None:
         s = self.state
-        s.next_index, s.done, s.points = cloud.index + 1, s.done + 1, s.points + points
+        s.next_index, s.done, s.points = cloud.index + 1, s.done + 1, s.points + len(points)
+        if len(points):
+            s.without_intensity += points.intensity is None
+            s.fields = s.fields or [f.name for f in message.fields]
         s.first_stamp = cloud.stamp if s.first_stamp is None else s.first_stamp
         span = s.spans.setdefault(str(cloud.input), [cloud.elapsed, cloud.elapsed])
         span[1] = cloud.elapsed

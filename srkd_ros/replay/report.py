@@ -19,7 +19,7 @@ from srkd_ros.replay.clock import Elapsed
 from srkd_ros.replay.frames import Frame
 from srkd_ros.replay.report_style import STYLE
 from srkd_ros.replay.results import read_table, replacing
-from srkd_ros.replay.table import count, overview_rows, percent, plain, warnings
+from srkd_ros.replay.table import count, overview_rows, percent, plain
 
 _MEASURES = {"miou": "mIoU", "agreement": "agreement with the teacher (mIoU)", "confidence": "mean confidence"}
 _MAX_POINTS = 1500  # of a line over time
@@ -63,7 +63,7 @@ def _head(document: dict[str, Any]) -> str:
 
 
 def _notes(document: dict[str, Any]) -> str:
-    lines = warnings(document)
+    lines = list(document["notes"])
     if not document["complete"]:
         lines.insert(0, "this run was interrupted: the numbers are those of the clouds up to then")
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from srkd_ros.replay.truth_ids import UNKNOWN_LIMIT
-
 
 def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
@@ -32,7 +30,7 @@ def print_summary(document: dict[str, Any], folder: Path, console: Console) -> N
     if any(_quality(m) for m in models):
         console.print(_classes(document))
     console.print(_overview(document))
-    for line in warnings(document):
+    for line in document["notes"]:
         console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
     console.print(f"report: {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
 
@@ -93,53 +91,3 @@ def overview_rows(document: dict[str, Any]) -> list[tuple[str, list[str]]]:
     add("million points per second", [plain(m["points_per_s"] and m["points_per_s"] / 1e6, 2) for m in models])
     add("runtime", [f"{m['runtime']} on {m['device']}" for m in models])
     return rows
-
-
-def warnings(document: dict[str, Any]) -> list[str]:
-    """What a reader should know before trusting the numbers."""
-    given, lines = document["input"], []
-    lines += [f"damaged input, evaluated up to the damage: {text}" for text in given["damage"]]
-    if given["unreadable_clouds"]:
-        lines.append(f"unreadable clouds: {given['unreadable_clouds']}; first: {given['first_unreadable']}")
-    if given["backward_stamps"]:
-        lines.append(f"clouds with a stamp before that of the cloud before them: {given['backward_stamps']}")
-    if document["truth"]["unmatched_clouds"]:
-        lines.append(
-            f"clouds without a truth in {document['truth']['source']}: {document['truth']['unmatched_clouds']}"
-        )
-    for model in document["models"]:
-        lines += _truth_warnings(document["truth"], model)
-        scored = model["points"] or 0
-        if scored and model["unpredicted_points"] > 0.01 * scored:
-            share = percent(model["unpredicted_points"] / scored)
-            lines.append(
-                f"{model['name']}: {share} % of the points with a truth are out of its range and count as missed"
-            )
-        for name in model["drift"]["drifted"]:
-            d = model["drift"][name]
-            seen, trained = [plain(d[k].get("0.5"), 2) for k in ("input", "training")]
-            lines.append(
-                f"{model['name']}: the input's {name} is unlike the training data (median {seen}, training {trained})"
-            )
-    for name, live in (document["live"] or {"models": {}})["models"].items():
-        if live["dropped"]:
-            lines.append(f"{name}: the live node dropped {live['dropped']} of {live['published']} clouds")
-    return lines
-
-
-def _truth_warnings(truth: dict[str, Any], model: dict[str, Any]) -> list[str]:
-    """Whether the truth seems to belong to another label set than the model's."""
-    name, labels, lines = model["name"], model["label_set"], []
-    if truth.get("label_set") not in (None, labels):
-        lines.append(
-            f"{name}: the dataset.yaml of {truth['source']} names the label set {truth['label_set']}, "
-            f"the model's is {labels}: ids mean other classes"
-        )
-    ids = model.get("truth_ids")
-    if ids and ids["unknown"] > UNKNOWN_LIMIT * ids["points"]:
-        fits = f"; they fit {' or '.join(ids['fits'])}" if ids["fits"] else "; see --truth-ids"
-        lines.append(
-            f"{name}: {percent(ids['unknown'] / ids['points'])} % of the points with a truth have ids that are no "
-            f"{truth['ids']} ids of the label set {labels} ({', '.join(ids['unknown_ids'])}) and do not count{fits}"
-        )
-    return lines
