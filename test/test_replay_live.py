@@ -8,8 +8,8 @@ import pytest
 from replay_data import CLOUD, START, STORE, replay, write_clock_bag
 
 from srkd_ros import Segmenter, pointcloud2
-from srkd_ros.errors import CloudError
-from srkd_ros.replay import realtime
+from srkd_ros.errors import CloudError, SrkdError
+from srkd_ros.replay import cli, realtime
 from srkd_ros.replay.messages import stamp_of
 from srkd_ros.replay.source import open_source
 
@@ -62,3 +62,15 @@ def test_the_same_latencies_have_the_same_percentiles(stand_in, student_file, tm
     _, document = replay(bag, "-m", student_file, "--realtime", output=tmp_path / "out")
     assert document["live"]["end_to_end_ms"] == document["models"][0]["latency_ms"]["end_to_end"]
     assert document["live"]["end_to_end_ms"]["p99"] == pytest.approx(82, rel=0.005)
+
+
+@pytest.mark.parametrize(("said", "kept"), [("the model does not load", 0), ("see {folder}/node.log", 1)])
+def test_a_live_run_that_fails_keeps_what_its_error_names(said, kept, student_file, tmp_path, monkeypatch, capsys):
+    def fails(paths, model, log_folder, **options):
+        (log_folder / "node.log").write_text("words")
+        raise SrkdError(said.format(folder=log_folder))
+
+    monkeypatch.setattr(realtime, "live_run", fails)
+    bag, out = write_clock_bag(tmp_path / "drive", [0.0]), tmp_path / "out"
+    assert cli.main([str(bag), "-m", str(student_file), "--realtime", "-o", str(out)]) == 2
+    assert len(list(out.iterdir())) == kept

@@ -70,6 +70,11 @@ def test_clouds_without_a_label_do_not_make_a_model_fast(student_file, tmp_path,
     assert model["measured"] == {"points": 6000, "too_near": 0, "too_far": 3000}
 
 
+def test_empty_clouds_among_others_are_said(student_file, tmp_path, capsys):
+    document = noted(write(tmp_path / "bag", [STREET[0], *EMPTY]), student_file, tmp_path / "out", capsys)
+    assert "student: no point has a label in 3 of 4 clouds" in document["notes"]
+
+
 def test_a_missing_intensity_is_said(student_file, tmp_path, capsys):
     document = noted(write(tmp_path / "bag", STREET + EMPTY, fields=3), student_file, tmp_path / "out", capsys)
     assert document["input"]["clouds_without_intensity"] == 3

@@ -5,7 +5,7 @@
 
 import numpy as np
 import pytest
-from replay_data import replay, street, write_bag, write_kitti
+from replay_data import replay, street, write_bag, write_kitti, write_labels
 
 from srkd_ros import Segmenter
 from srkd_ros.labels import LabelSet
@@ -92,3 +92,12 @@ def test_a_truth_that_is_no_ids_is_refused(truth, student_file, tmp_path, capsys
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"--truth {truth}: the field holds numbers such as 0." in line
     assert not out.exists()
+
+
+def test_a_truth_of_another_size_is_refused(student_file, tmp_path, capsys):
+    labels = write_labels(tmp_path / "truth", 1)
+    (labels / "000000.label").write_bytes(bytes(40))
+    bag, out = write_bag(tmp_path / "bag", 2), tmp_path / "out"
+    assert cli.main([str(bag), "-m", str(student_file), "--truth", str(labels), "-o", str(out)]) == 2
+    assert "10 labels for a cloud of 3000 points" in capsys.readouterr().err
+    assert not list(out.iterdir())

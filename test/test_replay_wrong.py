@@ -55,7 +55,7 @@ def test_a_run_without_a_readable_cloud_is_refused(recording, student_file, tmp_
     bag = write_clock_bag(tmp_path / "bag", [0.0, 0.1], unreadable=(0, 1))
     out = tmp_path / "out"
     assert "no cloud could be evaluated" in refused(capsys, bag, "-m", student_file, "-o", out)
-    assert not (out / "latest").exists()
+    assert not list(out.iterdir())
     shards = [replay(bag, "-m", student_file, "--shard", f"{i}/2", output=tmp_path / "s")[0] for i in range(2)]
     assert "no cloud of any shard" in refused(capsys, "merge", *shards, "-o", tmp_path / "merged")
 

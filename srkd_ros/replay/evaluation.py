@@ -204,6 +204,7 @@ class Evaluation:
             },
             "measured": {k: int(n) for k, n in zip(("points", "too_near", "too_far"), self.measured, strict=True)},
             "clouds": clouds,
+            "clouds_labelled": int(self.labelled[0]),
             "clouds_with_truth": with_truth,
             "points_total": points,
             "voxels_per_cloud": ratio(voxels, clouds),

@@ -54,7 +54,8 @@ def _labelled(model: dict[str, Any]) -> list[str]:
         return [f"{name}: no point is finite and off the origin: nothing was labelled; was the sensor blocked?"]
     without = measured["points"] - (model["points_total"] - model["predicted"]["unlabelled"])
     if without <= UNLABELLED_LIMIT * measured["points"]:
-        return []
+        nothing = model["clouds"] - model["clouds_labelled"]
+        return [f"{name}: no point has a label in {nothing:,} of {count(model['clouds'], 'cloud')}"] if nothing else []
     share, far, near = (percent(n / measured["points"]) for n in (without, measured["too_far"], measured["too_near"]))
     return [
         f"{name}: {share} % of the measured points have no label: {far} % lie beyond its {model['max_range_m']:g} m, "

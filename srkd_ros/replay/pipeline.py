@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from srkd_ros import __version__, pointcloud2
+from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError, ConfigError, DataError
 from srkd_ros.replay import rerun_view, results
 from srkd_ros.replay.document import describe
@@ -23,6 +23,7 @@ from srkd_ros.replay.labelled_bag import LabelledBag, NoBag
 from srkd_ros.replay.labeller import Labelled
 from srkd_ros.replay.models import Model, Options, load_models, load_teacher
 from srkd_ros.replay.progress import Interrupts, cloud_bar
+from srkd_ros.replay.run_folder import Progressed, begin, removed_if_nothing_was_evaluated
 from srkd_ros.replay.source import CloudRecord, Source, open_source
 from srkd_ros.replay.truth import Truth, find_truth, translation
 from srkd_ros.replay.truth_ids import class_ids, count_ids
@@ -31,29 +32,6 @@ if TYPE_CHECKING:
     from srkd_ros.replay.realtime import LiveResult
 
 CHECKPOINT_SECONDS = 120.0
-
-
-@dataclass
-class Progressed:
-    """Where a run stands; JSON-able, kept in the checkpoint."""
-
-    next_index: int = 0
-    done: int = 0
-    points: int = 0
-    unreadable: int = 0
-    without_truth: int = 0
-    without_intensity: int = 0  # clouds with points, none of which has an intensity
-    fields: list[str] = field(default_factory=list)  # of the first cloud with points
-    first_unreadable: str = ""
-    first_stamp: int | None = None
-    last_stamp: int | None = None
-    backward_stamps: int = 0
-    spans: dict[str, list[int]] = field(default_factory=dict)  # input -> elapsed ns of its first and last cloud
-    frame_id: str = ""
-    dropped: int = 0
-    seconds: float = 0.0
-    complete: bool = False
-    parts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def replay(options: Options, console: Console) -> Path:
@@ -68,8 +46,18 @@ def replay(options: Options, console: Console) -> Path:
     check_fields(options, source, truth)
     models = load_models(options, source)
     teacher = load_teacher(options, source)
-    folder, state = begin(options, source, models, teacher)
+    folder, state = begin(options, source, models, teacher, console)
     run = Run(options, source, truth, models, teacher, folder, state)
+    with removed_if_nothing_was_evaluated(folder, state):
+        _evaluate(run, console)
+    document = describe(run)
+    results.write_json(folder / "metrics.json", document)
+    run.write_report(document, console)
+    return folder
+
+
+def _evaluate(run: Run, console: Console) -> None:
+    options = run.options
     if options.realtime:
         from srkd_ros.replay.realtime import go_live
 
@@ -79,40 +67,6 @@ def replay(options: Options, console: Console) -> Path:
         raise DataError(f"{options.inputs[0]}: no cloud is left by --start, --end and --every")
     if run.state.unreadable == run.state.done and options.selection.shard == (0, 1):  # of shards, merge says it
         raise DataError(f"{options.inputs[0]}: no cloud could be evaluated; first: {run.state.first_unreadable}")
-    document = describe(run)
-    results.write_json(folder / "metrics.json", document)
-    run.write_report(document, console)
-    return folder
-
-
-def begin(options: Options, source: Source, models: list[Model], teacher: Model | None) -> tuple[Path, Progressed]:
-    """A new run's folder with its config, or, with --resume, that of the same run interrupted before."""
-    config = {
-        "version": __version__,
-        "inputs": [{"path": str(i.path.resolve()), "topic": i.topic, "clouds": i.count} for i in source.inputs],
-        "models": [{"path": str(m.segmenter.path.resolve()), "sha256": m.segmenter.model_hash} for m in models],
-        "teacher": {"path": str(teacher.segmenter.path), "sha256": teacher.segmenter.model_hash} if teacher else None,
-        "truth": options.truth,
-        "truth_ids": options.truth_ids,
-        "selection": options.selection.to_dict(),
-        "mode": "realtime" if options.realtime else "offline",
-        "rate": options.rate if options.realtime else None,
-        "device": options.device,
-        "runtime": options.runtime,
-        "precision": options.precision,
-        "intensity_scale": options.intensity_scale,
-        "intensity_field": options.intensity_field,
-        "bag": options.bag,
-    }
-    if options.resume and (folder := results.unfinished(options.output, config)):
-        arrays, progress = results.Checkpoint(folder).load()
-        for model, state in zip(models, arrays, strict=True):
-            model.evaluation.merge(state)
-        return folder, Progressed(**progress)
-    shard, shards = options.selection.shard
-    folder = results.new_folder(options.output, f"_shard{shard}of{shards}" if shards > 1 else "")
-    results.write_config(folder, config)
-    return folder, Progressed()
 
 
 @dataclass

@@ -147,7 +147,7 @@ def live_run(
         arguments = [*map(str, paths), *_player_options(topic, rate, selection)]
         arguments += ["--output-topic", f"{namespace}/points", "--log", str(published_log)]
         player = stack.enter_context(_process("srkd_ros.replay.player", arguments, folder / "player.log"))
-        _record(recorder, player, node, published_log, progress)
+        _record(recorder, player, node, published_log, folder / "node.log", progress)
         if player.returncode != 0:
             raise SrkdError(_last_error(folder / "player.log", "the player"))
         result = _result(recorder, _published(published_log))
@@ -171,6 +171,7 @@ def _record(
     player: subprocess.Popen,
     node: subprocess.Popen,
     published: Path,
+    log: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Until every cloud has come back, or none has for a while after the player ended."""
@@ -182,7 +183,7 @@ def _record(
             progress(len(_published(published)), len(recorder.arrived))
             shown = now
         if node.poll() is not None:
-            raise SrkdError(f"the node ended with status {node.returncode} while clouds were played: see node.log")
+            raise SrkdError(f"the node ended with status {node.returncode} while clouds were played: see {log}")
         if ended is None and player.poll() is not None:
             ended = now
         if ended is not None:

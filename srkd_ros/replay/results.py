@@ -183,15 +183,22 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)
 
 
-def unfinished(root: Path, config: Mapping[str, Any]) -> Path | None:
-    """The newest run in `root` with the same config that was interrupted."""
+def unfinished(root: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """The newest run in `root` with the same config that was interrupted; without one, None and the reason."""
     folders = sorted((p.parent for p in root.glob("*/state.npz") if not p.parent.is_symlink()), reverse=True)
+    wanted = json.loads(json.dumps(config))
+    reasons = [(len(config) + 1, f"there is no interrupted run in {root}")]  # by the number of settings that differ
     for folder in folders:
         try:
-            same = yaml.safe_load((folder / "config.yaml").read_text()) == json.loads(json.dumps(config))
-            finished = (folder / "report.html").is_file()
-            if same and not (finished and Checkpoint(folder).load()[1]["complete"]):
-                return folder
-        except (OSError, yaml.YAMLError, DataError, KeyError):
+            given = yaml.safe_load((folder / "config.yaml").read_text())
+            other = [key for key in wanted if given.get(key) != wanted[key]]
+            finished = (folder / "report.html").is_file() and Checkpoint(folder).load()[1]["complete"]
+        except (OSError, yaml.YAMLError, DataError, KeyError, AttributeError):
             continue
-    return None
+        if not other and not finished:
+            return folder, ""
+        if not other:
+            reasons.append((0, f"{folder} is the same run and complete"))
+        elif not finished:
+            reasons.append((len(other), f"{folder} was interrupted with other settings: {', '.join(other)}"))
+    return None, min(reasons, key=lambda reason: reason[0])[1]

@@ -15,8 +15,8 @@ import numpy as np
 
 from srkd_ros.errors import DataError
 from srkd_ros.replay.clock import Elapsed
-from srkd_ros.replay.folder import FolderInput, scan_folders
 from srkd_ros.replay.messages import CLOUD_TYPE, decode, stamp_of
+from srkd_ros.replay.scan_folder import FolderInput, scan_folders
 from srkd_ros.replay.storage import Record, Storage, is_bag, open_bag
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from srkd_ros.errors import DataError
 from srkd_ros.labels import UNLABELLED, LabelSet
-from srkd_ros.replay.folder import FolderInput
 from srkd_ros.replay.matching import ByStamp
 from srkd_ros.replay.messages import decode
+from srkd_ros.replay.scan_folder import FolderInput
 from srkd_ros.replay.source import BagInput, CloudRecord, Source
 from srkd_ros.replay.truth_ids import named_label_set, read_ids
 
