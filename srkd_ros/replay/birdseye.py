@@ -8,15 +8,16 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from srkd_ros.labels import UNLABELLED
 
 BACKGROUND = (14, 18, 24)
-_RING = (38, 46, 58)
-_IGNORED = (62, 70, 82)
-_RIGHT = (70, 132, 104)
-_WRONG = (255, 72, 66)
+_RING = (52, 62, 78)
+_METRES = (214, 222, 232)
+IGNORED = (62, 70, 82)
+RIGHT = (70, 132, 104)
+WRONG = (255, 72, 66)
 # Dark violet over teal to yellow, in steps of 1/8: even in lightness, and readable with any colour vision.
 _RAMP = np.array(
     [
@@ -38,7 +39,7 @@ def extent(xyz: np.ndarray) -> float:
 def draw(xyz: np.ndarray, colors: np.ndarray, half: float, size: int = 640, dot: int = 2) -> np.ndarray:
     """uint8 [size, size, 3] of points [N, 3] in metres with colours uint8 [N, 3]; higher points cover lower ones.
 
-    The square reaches `half` metres from the sensor to each side; rings every 10 m (20 m from 40 m on).
+    The square reaches `half` metres from the sensor to each side; rings every ring_step(half) say their metres.
     """
     image = _rings(half, size)
     inside = np.isfinite(xyz).all(1) & (np.abs(xyz[:, :2]) < half).all(1) & (np.abs(xyz[:, :2]) > 1e-3).any(1)
@@ -50,13 +51,37 @@ def draw(xyz: np.ndarray, colors: np.ndarray, half: float, size: int = 640, dot:
     for dy in range(dot):
         for dx in range(dot):
             image[np.minimum(row + dy, size - 1), np.minimum(column + dx, size - 1)] = colors[order]
-    return image
+    return _with_metres(image, half)
+
+
+def ring_step(half: float) -> float:
+    """Metres from ring to ring in a picture that reaches `half` metres to each side."""
+    return 10.0 if half < 40 else 20.0
+
+
+def font(pixels: int) -> ImageFont.FreeTypeFont:
+    """The sans-serif that comes with matplotlib: Pillow's own has one size, and many systems have none."""
+    from matplotlib.font_manager import findfont
+
+    return ImageFont.truetype(findfont("DejaVu Sans"), pixels)
+
+
+def _with_metres(image: np.ndarray, half: float) -> np.ndarray:
+    """The metres of each ring, ahead of the sensor and to its right, where the middle's many points are not."""
+    size, step = len(image), ring_step(half)
+    picture = Image.fromarray(image)
+    pen, letters = ImageDraw.Draw(picture), font(size // 40)
+    for metres in np.arange(step, half * 1.3, step):
+        place = size / 2 + metres * np.sqrt(0.5) * size / (2 * half)
+        text = f"{metres:.0f} m"
+        pen.text((place, size - place), text, _METRES, letters, "mm", stroke_width=2, stroke_fill=BACKGROUND)
+    return np.array(picture)
 
 
 def _rings(half: float, size: int) -> np.ndarray:
     axis = (np.arange(size) + 0.5) / size * 2 * half - half
     distance = np.hypot(axis[:, None], axis[None, :])
-    step, pixel = (10.0 if half < 40 else 20.0), 2 * half / size
+    step, pixel = ring_step(half), 2 * half / size
     ring = np.abs((distance + step / 2) % step - step / 2) < 0.6 * pixel
     image = np.empty((size, size, 3), np.uint8)
     image[:] = BACKGROUND
@@ -67,7 +92,7 @@ def _rings(half: float, size: int) -> np.ndarray:
 def by_class(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Colours uint8 [N, 3] of class ids uint8 [N]; points without one are dim."""
     colors = visible(palette)[labels]
-    colors[labels == UNLABELLED] = _IGNORED
+    colors[labels == UNLABELLED] = IGNORED
     return colors
 
 
@@ -80,9 +105,9 @@ def visible(palette: np.ndarray) -> np.ndarray:
 def by_error(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Wrong points red, right ones green, those without a truth dim."""
     colors = np.empty((len(labels), 3), np.uint8)
-    colors[:] = _RIGHT
-    colors[labels != truth] = _WRONG
-    colors[truth == UNLABELLED] = _IGNORED
+    colors[:] = RIGHT
+    colors[labels != truth] = WRONG
+    colors[truth == UNLABELLED] = IGNORED
     return colors
 
 
@@ -92,7 +117,7 @@ def by_confidence(labels: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     low = np.minimum(position.astype(np.int64), len(_RAMP) - 2)
     part = (position - low)[:, None]
     colors = (_RAMP[low] * (1 - part) + _RAMP[low + 1] * part).astype(np.uint8)
-    colors[labels == UNLABELLED] = _IGNORED
+    colors[labels == UNLABELLED] = IGNORED
     return colors
 
 
@@ -100,10 +125,3 @@ def png(image: np.ndarray) -> bytes:
     buffer = BytesIO()
     Image.fromarray(image).quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def side_by_side(images: list[np.ndarray], gap: int = 6) -> np.ndarray:
-    """One picture of several of the same height."""
-    space = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
-    row = [part for image in images for part in (image, space)]
-    return np.concatenate(row[:-1], axis=1)

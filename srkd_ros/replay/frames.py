@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,18 @@ import numpy as np
 
 from srkd_ros import pointcloud2
 from srkd_ros.errors import CloudError
-from srkd_ros.replay import birdseye
+from srkd_ros.replay import birdseye, legend
 from srkd_ros.replay.results import read_table, replacing, write_json
 from srkd_ros.replay.source import CloudRecord
+from srkd_ros.replay.table import percent
 from srkd_ros.replay.truth import translation
 from srkd_ros.replay.truth_ids import class_ids
 
 if TYPE_CHECKING:
     from srkd_ros.replay.pipeline import Run
+
+
+MEASURES = {"miou": "mIoU", "agreement": "agreement with the teacher (mIoU)", "confidence": "mean confidence"}
 
 
 @dataclass
@@ -29,11 +34,18 @@ class Frame:
 
     title: str  # "best", "median", "worst"
     score: float | None
-    measure: str  # what the score is
+    measure: str  # what the score is: a key of MEASURES
     index: int
     seconds: float  # since the run's first cloud
     half: float  # metres from the middle to the picture's side
-    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # (caption, PNG)
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)  # (caption, PNG with a legend below its square)
+
+    @property
+    def about(self) -> str:
+        """Which cloud this is, and how far the picture reaches."""
+        score = f", {MEASURES[self.measure]} {percent(self.score)} %" if self.score is not None else ""
+        scale = f"{2 * self.half:.0f} m wide, rings every {birdseye.ring_step(self.half):.0f} m"
+        return f"cloud {self.index}, {self.seconds:.1f} s, {scale}{score}"
 
     def file(self, caption: str) -> str:
         return f"{self.title}_{caption.replace(' ', '_').replace('/', '_')}.png"
@@ -52,7 +64,7 @@ class Frame:
 def chosen_frames(run: Run) -> list[Frame]:
     """Frames of a run, by the first model's score; their pictures are also kept in `pictures/`."""
     rows = [r for r in read_table(run.folder / "clouds.csv") if r["model"] == run.models[0].name]
-    measure = next((m for m in ("miou", "agreement", "confidence") if any(r[m] for r in rows)), "confidence")
+    measure = next((m for m in MEASURES if any(r[m] for r in rows)), "confidence")
     ranked = sorted((r for r in rows if r[measure]), key=lambda r: float(r[measure]), reverse=True) or rows
     picks = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1} if len(ranked) > 2 else {}
     picks = picks or dict(zip(("best", "worst"), range(len(ranked)), strict=False))
@@ -87,8 +99,10 @@ def _draw(run: Run, frame: Frame, cloud: CloudRecord) -> None:
     values = run.truth(cloud, message)
     taught = run.teacher.labeller(cloud, message, points) if run.teacher else None
 
-    def add(caption: str, colors: np.ndarray) -> None:
-        frame.pictures.append((caption, birdseye.png(birdseye.draw(points.xyz, colors, frame.half))))
+    def add(caption: str, colors: np.ndarray, entries: Sequence[legend.Entry]) -> None:
+        image = birdseye.draw(points.xyz, colors, frame.half)
+        title = f"{caption.capitalize()}, {frame.title} cloud of {run.source.inputs[cloud.input].path.name}"
+        frame.pictures.append((caption, birdseye.png(legend.with_legend(image, title, frame.about, entries))))
 
     for model in run.models:
         output = model.labeller(cloud, message, points)
@@ -100,10 +114,12 @@ def _draw(run: Run, frame: Frame, cloud: CloudRecord) -> None:
             reference = class_ids(values, run.truth.ids, model.labels)
         elif taught is not None and run.teacher is not None:
             reference = translation(run.teacher.labels, model.labels)[taught.labels]
-        add(f"prediction{of}", birdseye.by_class(output.labels, model.labels.palette))
+        shown = legend.of_classes(model.labels, output.labels)
+        add(f"prediction{of}", birdseye.by_class(output.labels, model.labels.palette), shown)
         if reference is None:
-            add(f"confidence{of}", birdseye.by_confidence(output.labels, output.confidence))
+            add(f"confidence{of}", birdseye.by_confidence(output.labels, output.confidence), legend.of_confidence())
             continue
         if model is run.models[0]:
-            add("truth" if values is not None else "teacher", birdseye.by_class(reference, model.labels.palette))
-        add(f"error{of}", birdseye.by_error(output.labels, reference))
+            shown = legend.of_classes(model.labels, reference)
+            add("truth" if values is not None else "teacher", birdseye.by_class(reference, model.labels.palette), shown)
+        add(f"error{of}", birdseye.by_error(output.labels, reference), legend.of_errors())

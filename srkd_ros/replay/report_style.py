@@ -65,7 +65,9 @@ i { font-style:normal }
 .frame { margin-bottom:18px }
 .images { display:grid; grid-template-columns:repeat(3,1fr); gap:10px }
 figure { margin:0 }
-img { width:100%; display:block; border-radius:8px; background:#0e1218 }
+/* the page has a legend of its own: of a picture only the square shows, not the strip below it */
+img { width:100%; display:block; border-radius:8px; background:#0e1218; aspect-ratio:1; object-fit:cover;
+  object-position:top }
 figcaption { color:var(--ink2); font-size:13px; margin-top:5px }
 .charts { display:grid; grid-template-columns:repeat(auto-fit,minmax(420px,1fr)); gap:22px 30px; align-items:start }
 .charts svg { max-width:640px }
