@@ -3,12 +3,14 @@
 
 """The notes of srkd-replay on input that spoils the numbers: the same in the terminal, the report and metrics.json."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from replay_data import CLOUD, START, STORE, cloud, replay, street
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from srkd_ros import Segmenter
+from srkd_ros import Segmenter, student
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,17 @@ def test_a_missing_intensity_is_said(student_file, tmp_path, capsys):
 def test_a_street_like_the_training_data_has_no_note_on_labels(student_file, tmp_path, capsys):
     document = noted(write(tmp_path / "bag", STREET), student_file, tmp_path / "out", capsys)
     assert not any("label" in note or "intensity, and none" in note for note in document["notes"])
+
+
+def test_drift_names_the_quantile_that_drifted(tmp_path, student_file, capsys):
+    """The far half of a street is cut off: the median may stay, the farthest points do not."""
+    tensors, manifest = student.load(student_file)
+    usual = {"0.01": 3.0, "0.5": 10.0, "0.99": 90.0}
+    manifest = dataclasses.replace(manifest, statistics=student.InputStatistics(range=usual))
+    student.save(tmp_path / "trained.safetensors", tensors, manifest)
+    document = noted(write(tmp_path / "bag", STREET), tmp_path / "trained.safetensors", tmp_path / "out", capsys)
+    seen = document["models"][0]["drift"]["range"]["input"]
+    (note,) = (n for n in document["notes"] if "unlike the training data" in n)
+    assert abs(seen["0.99"] - 90) > abs(seen["0.5"] - 10)
+    assert "(99 % " in note
+    assert note.endswith("training 90.00)")

@@ -34,10 +34,12 @@ def notes(document: dict[str, Any]) -> list[str]:
                 f"{model['name']}: {share} % of the points with a truth are out of its range and count as missed"
             )
         for name in model["drift"]["drifted"]:
-            d = model["drift"][name]
-            seen, trained = [plain(d[k].get("0.5"), 2) for k in ("input", "training")]
+            seen, trained = (model["drift"][name][k] for k in ("input", "training"))
+            worst = max(trained, key=lambda q: abs(seen[q] - trained[q]))
+            quantile = "median" if worst == "0.5" else f"{float(worst) * 100:g} %"
             lines.append(
-                f"{model['name']}: the input's {name} is unlike the training data (median {seen}, training {trained})"
+                f"{model['name']}: the input's {name} is unlike the training data "
+                f"({quantile} {plain(seen[worst], 2)}, training {plain(trained[worst], 2)})"
             )
     for name, live in (document["live"] or {"models": {}})["models"].items():
         if live["dropped"]:
