@@ -228,7 +228,7 @@ def shared_scans(train: Source, val: Source) -> int:
 def _files(source: Source) -> set[Any]:
     """What the first dataset knows the source's scans by; nothing where they are no files."""
     dataset = source.datasets[0]
-    files = getattr(dataset, "_scans", None) or getattr(dataset, "_rooms", None)
+    files = getattr(dataset, "files", None)
     return {files[place] for number, place, _ in source.entries if number == 0} if files else set()
 
 

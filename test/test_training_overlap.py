@@ -57,7 +57,7 @@ def test_a_hundred_thousand_scans_are_compared_in_no_time():
     class Many(Boxes):
         def __init__(self, first: int) -> None:
             super().__init__(100_000)
-            self._scans = [(f"{i // 5000:02d}", f"{i % 5000:06d}") for i in range(first, first + self.scans)]
+            self.files = [(f"{i // 5000:02d}", f"{i % 5000:06d}") for i in range(first, first + self.scans)]
 
     train, val = Source([Many(0)]), Source([Many(99_990)])
     start = time.monotonic()

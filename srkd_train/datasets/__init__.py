@@ -44,7 +44,10 @@ class Scan:
 
 
 class ScanDataset(Protocol):
-    """An indexable set of scans. `intensity_scale` is the raw intensity that counts as 1.0."""
+    """An indexable set of scans. `intensity_scale` is the raw intensity that counts as 1.0.
+
+    One made of files has `files` besides: what each scan is known by, hashable, in any split.
+    """
 
     labels: LabelSet
     intensity_scale: float

@@ -60,21 +60,21 @@ class NuScenesDataset:
         sample_scene = {
             s["token"]: scenes[s["scene_token"]] for s in _table(tables, "sample") if s["scene_token"] in scenes
         }
-        self._scans: list[tuple[str, str, str | None]] = []
+        self.files: list[tuple[str, str, str | None]] = []
         for record in _lidar_keyframes(tables / "sample_data.json"):
             scene = sample_scene.get(record["sample_token"])
             if scene is not None:
-                self._scans.append((f"{scene}/{record['token']}", record["filename"], label_files.get(record["token"])))
-        self._scans.sort(key=lambda scan: (scan[0].split("/")[0], scan[1]))  # file names carry the time
-        if not self._scans:
+                self.files.append((f"{scene}/{record['token']}", record["filename"], label_files.get(record["token"])))
+        self.files.sort(key=lambda scan: (scan[0].split("/")[0], scan[1]))  # file names carry the time
+        if not self.files:
             raise DataError(f"{tables}: the split {split!r} has no keyframes of LIDAR_TOP")
 
     def __len__(self) -> int:
-        return len(self._scans)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Scan:
         """DataError names a file that is missing, cut off, or of another length than its partner."""
-        name, scan, label = self._scans[index]
+        name, scan, label = self.files[index]
         points = read_points(self.root / scan, 5)
         labels = None
         if label:

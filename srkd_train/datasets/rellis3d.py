@@ -41,16 +41,16 @@ class Rellis3dDataset:
         self.root = folder(root)
         self.labels = label_set(labels, "rellis3d")
         self.intensity_scale = float(intensity_scale)
-        self._scans = self._all() if split == "all" else _read_list(self.root, split)
-        if not self._scans:
+        self.files = self._all() if split == "all" else _read_list(self.root, split)
+        if not self.files:
             raise DataError(f"{self.root}: the split {split!r} has no scans")
 
     def __len__(self) -> int:
-        return len(self._scans)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Scan:
         """DataError names a file that is missing, cut off, or of another length than its partner."""
-        scan, label = self._scans[index]
+        scan, label = self.files[index]
         points = read_points(self.root / scan, 4)
         labels = None
         if label:

@@ -35,16 +35,16 @@ class ScanNetDataset:
         self.intensity_scale = 1.0
         self.features = features
         splits = ("train", "val", "test") if split == "all" else (split,)
-        self._rooms = [path / room for s in splits if (path := self.root / s).is_dir() for room in names(path)]
-        if not self._rooms:
+        self.files = [path / room for s in splits if (path := self.root / s).is_dir() for room in names(path)]
+        if not self.files:
             raise DataError(f"{self.root}: no rooms in {'/, '.join(splits)}/; it has {', '.join(names(self.root)[:9])}")
 
     def __len__(self) -> int:
-        return len(self._rooms)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Scan:
         """DataError names an array that is missing, damaged, without a point, or of another length than the others."""
-        room = self._rooms[index]
+        room = self.files[index]
         xyz = _centred(room / "coord.npy")
         extra = {}
         if self.features:

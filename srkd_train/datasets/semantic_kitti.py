@@ -45,8 +45,8 @@ class SemanticKittiDataset:
         about = _about(root)
         self.labels = label_set(labels or about.get("labels"), "semantickitti")
         self.intensity_scale = float(intensity_scale or about.get("intensity_scale") or 1.0)
-        self._scans = self._choose(root, split, about.get("split") or {})
-        chosen = {name for name, _ in self._scans}
+        self.files = self._choose(root, split, about.get("split") or {})
+        chosen = {name for name, _ in self.files}
         self._labelled = {name: (self.sequences[name] / "labels").is_dir() for name in chosen}
 
     def _choose(self, root: Path, split: Any, own: dict[str, list], default: Mapping = SPLITS) -> list[tuple[str, str]]:
@@ -58,11 +58,11 @@ class SemanticKittiDataset:
         return scans
 
     def __len__(self) -> int:
-        return len(self._scans)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Scan:
         """DataError names a file that is missing, cut off, or of another length than its partner."""
-        sequence, stem = self._scans[index]
+        sequence, stem = self.files[index]
         path = self.sequences[sequence]
         points = read_points(path / "velodyne" / f"{stem}.bin", 4)
         labels = None
