@@ -13,16 +13,16 @@ from srkd_ros.errors import ConfigError
 
 _FULL_SCALES = (1.0, 255.0, 65535.0)
 _TOLERATED = 1e-3  # share of points that may exceed a full scale: retroreflectors overshoot in some drivers
-_SURE = 0.1  # share of points above a full scale that settles at once that it is another
+_SURE = 0.5  # share of points above a full scale that settles at once that it is another
 _PATIENCE = 3  # clouds in a row that settle it with fewer: one garbled cloud must not ruin the hours after it
 
 
 class IntensityScale:
     """Divides raw intensities by the stream's full scale, so that the model sees 0..1.
 
-    "auto" takes the smallest of 1, 255 and 65535 that the values seen so far in the stream do not exceed, but for
-    single garbled clouds; it only ever grows, so that one dark cloud does not change the scale. A field of type uint8
-    or uint16 settles it at once.
+    "auto" takes the smallest of 1, 255 and 65535 that the values seen so far in the stream do not exceed, single clouds
+    apart in which less than half of them do. It only ever grows, so that one dark cloud does not change the scale. A
+    field of type uint8 or uint16 settles it at once.
     """
 
     def __init__(self, setting: str | float = "auto") -> None:

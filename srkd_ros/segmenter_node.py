@@ -130,6 +130,7 @@ class SegmenterNode(LifecycleNode):
         start = time.perf_counter()
         try:
             self.work = self._worker.call(lambda: self._load(path, chosen))
+            self._offer_outputs()
         except Exception:
             self._free()
             raise
@@ -139,6 +140,8 @@ class SegmenterNode(LifecycleNode):
             f"{path.name}: {len(segmenter.labels)} classes, {segmenter.runtime} ({segmenter.runtime_reason}) on "
             f"{segmenter.device}, ready in {time.perf_counter() - start:.1f} s"
         )
+
+    def _offer_outputs(self) -> None:
         clouds = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -175,7 +178,11 @@ class SegmenterNode(LifecycleNode):
         self.tally = Tally()
         self.work.monitor.clear()
         self._publish_label_info()
-        self.subscription = CloudSubscription(self, "points", self._on_cloud, self._on_lost, self._clouds_group)
+        try:
+            self.subscription = CloudSubscription(self, "points", self._on_cloud, self._on_lost, self._clouds_group)
+        except Exception:
+            super().on_deactivate(state)
+            raise
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._unsubscribe()
@@ -252,16 +259,18 @@ class SegmenterNode(LifecycleNode):
 
     def _follow_stream(self, work: Any, tally: Tally, message: PointCloud2) -> None:
         """Another layout or frame, activation or choice of field: what was found out about the stream holds no more."""
-        fields = tuple(f.name for f in message.fields)
-        stream = (message.header.frame_id, *((f.name, f.datatype) for f in message.fields))
+        layout, frame = tuple((f.name, f.datatype) for f in message.fields), message.header.frame_id
         wanted = work.settings.intensity_field
-        if (stream, wanted) != (tally.stream, tally.wanted_field):
-            if tally.stream and stream != tally.stream:
-                text = f"another stream, of {message.header.frame_id or 'no frame'}, fields {', '.join(fields)}"
+        if (layout, wanted) != (tally.layout, tally.wanted_field) or frame not in tally.frames:
+            if tally.layout:
+                text = f"another stream, of {frame or 'no frame'}, fields {', '.join(name for name, _ in layout)}"
                 self.get_logger().info(text, throttle_duration_sec=QUIET)
             work.monitor.clear()
             work.segmenter.reset_stream()
-        tally.stream, tally.fields, tally.wanted_field = stream, fields, wanted
+            if (layout, wanted) != (tally.layout, tally.wanted_field):
+                tally.frames.clear()
+        tally.frames.add(frame)  # of several that share a topic, each is another stream but once
+        tally.layout, tally.wanted_field = layout, wanted
 
     def _process_failed(self, error: Exception) -> None:
         """A cloud could not be labelled: say so, and go on with the next."""

@@ -5,12 +5,15 @@
 
 import array
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from node_harness import PointCloud2, PointField, cloud, column, rclpy, real_clouds, stamp_of, start, street
 
 from srkd_ros.labels import LabelSet
+from srkd_ros.node.tally import Tally
+from srkd_ros.segmenter_node import SegmenterNode
 
 
 def timed(function) -> float:
@@ -204,3 +207,22 @@ def test_diagnostics_tell_what_happens(node):
     assert float(values["network p50/p95/p99 [ms]"].split(" / ")[0]) > 0
     assert float(peer.statuses["clouds"][2]["rate out [Hz]"]) > 0
     assert peer.statuses["input"][0] == b"\x00", peer.statuses["input"]
+
+
+def test_frames_that_share_a_topic_are_each_another_stream_but_once():
+    """What was found out of both together holds; another type of a field begins anew."""
+    found = []
+    work = SimpleNamespace(
+        settings=SimpleNamespace(intensity_field="auto"),
+        monitor=SimpleNamespace(clear=lambda: None),
+        segmenter=SimpleNamespace(reset_stream=lambda: found.append(message.header.frame_id)),
+    )
+    log = SimpleNamespace(info=lambda text, throttle_duration_sec: None)
+    node, tally = SimpleNamespace(get_logger=lambda: log), Tally()
+    for frame in ("left", "right", "left", "right"):
+        message = cloud(np.ones((3, 3)), frame=frame)
+        SegmenterNode._follow_stream(node, work, tally, message)
+    message.fields[3].datatype = 6
+    SegmenterNode._follow_stream(node, work, tally, message)
+    assert found == ["left", "right", "right"]
+    assert tally.fields == ("x", "y", "z", "intensity")

@@ -165,6 +165,27 @@ def test_what_stops_it_at_start(tmp_path, quick_student_file, arguments, says):
     assert says in complaints[0]
 
 
+@pytest.mark.parametrize(("override", "configured"), [("filtered.publisher", False), ("points.subscription", True)])
+def test_a_wrong_override_leaves_the_state_as_it_was(tmp_path, quick_student_file, override, configured):
+    """Nothing of what was begun stays: no worker, no publisher, none that is active."""
+    arguments = ("-p", "autostart:=false", "-p", f"qos_overrides./{override}.reliability:=bogus")
+    process, peer = start(tmp_path / "log.txt", quick_student_file, *arguments, active=False)
+    try:
+        for _ in range(2):
+            assert peer.transition("configure") == configured or peer.state() == "inactive"
+        if configured:
+            assert not peer.transition("activate")
+            assert peer.state() == "inactive"
+        else:
+            assert peer.state() == "unconfigured"
+            assert peer.node.count_publishers("segmented") == 0
+            assert peer.set("device", "cpu")[0]  # which a node that holds a model refuses
+        assert f"qos_overrides./{override}.reliability: 'bogus' is not one of its values" in process.log
+    finally:
+        assert process.stop()[0] == 0, process.log
+        peer.close()
+
+
 def test_signal_while_it_loads(tmp_path, student_file):
     process = NodeProcess(tmp_path / "log.txt", "-p", f"model:={student_file}")
     end = time.monotonic() + 60.0

@@ -37,8 +37,8 @@ class Tally:
     last_error: str = ""
     stamp_note: str = ""  # why the latency from the stamp is unknown
     frame: str = ""
-    stream: tuple[Any, ...] = ()  # frame, and names and types of the fields
-    fields: tuple[str, ...] = ()
+    layout: tuple[tuple[str, int], ...] = ()  # names and types of the fields
+    frames: set[str] = field(default_factory=set)  # in this layout
     wanted_field: str | None = None  # the parameter intensity_field; None before the first cloud
     intensity_field: str | None = None
     points: int = 0
@@ -54,6 +54,11 @@ class Tally:
         lost, received = self.lost.per_second(now), self.received.per_second(now)
         by_middleware = lost / (lost + received) if lost else 0.0
         return max(by_middleware, 0.0 if by_stamps is None else by_stamps.share)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the latest cloud's fields."""
+        return tuple(name for name, _ in self.layout)
 
     def arrived(self, message: Any, now: float) -> None:
         """Count a message."""
