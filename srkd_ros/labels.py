@@ -141,6 +141,11 @@ class LabelSet:
             raise ConfigError(f"label set {path}: expected a mapping with name and classes")
         return cls.from_dict(data)
 
+    @classmethod
+    def load_beside(cls, name: str, folder: Path) -> LabelSet:
+        """As load, of a name in a file of `folder`: a YAML file is looked for there first."""
+        return cls.load(folder / name if (folder / name).is_file() else name)
+
 
 def available() -> list[str]:
     """Names of the shipped label sets."""

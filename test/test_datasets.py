@@ -101,6 +101,13 @@ def test_a_wrong_dataset_yaml_is_said_in_one_line(kitti, text, said):
     assert "\n" not in str(caught.value)
 
 
+def test_a_label_set_may_lie_beside_dataset_yaml(kitti):
+    classes = [{"name": "ground", "color": [1, 2, 3], "raw_ids": [40]}]
+    (kitti / "own.yaml").write_text(yaml.safe_dump({"name": "own", "classes": classes}))
+    (kitti / "dataset.yaml").write_text("labels: own.yaml\n")
+    assert open_dataset("semantic_kitti", kitti, "all").labels.names == ("ground",)
+
+
 def test_dataset_yaml_may_leave_out_values_and_quotes(kitti):
     (kitti / "dataset.yaml").write_text("labels:\nintensity_scale: 0\nsplit: {train: [01, 11], val: [8]}\n")
     assert {s.name[:2] for s in open_dataset("semantic_kitti", kitti)} == {"01", "11"}

@@ -3,12 +3,14 @@
 
 """The numbers of a truth in srkd-replay: those of another label set are said, those that are no ids refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from replay_data import replay, street, write_bag, write_kitti, write_labels
 
-from srkd_ros import Segmenter
-from srkd_ros.labels import LabelSet
+from srkd_ros import Segmenter, student
+from srkd_ros.labels import LabelClass, LabelSet
 from srkd_ros.replay import cli
 from srkd_ros.replay.truth_ids import class_ids, count_ids, describe_ids
 
@@ -61,6 +63,19 @@ def test_a_dataset_file_that_names_another_label_set_is_said(student_file, tmp_p
     assert "names the label set rellis3d, the model's is semantickitti" in said(capsys)
     (tmp_path / "drive" / "dataset.yaml").write_text("labels: semantickitti\n")
     replay(*base, output=tmp_path / "out")
+    assert "label set" not in said(capsys)
+
+
+def test_a_model_of_merged_classes_is_at_home_in_its_dataset(student_file, tmp_path, capsys):
+    """Its raw ids are the dataset's; those that it leaves out are left out on purpose."""
+    sequence = write_kitti(tmp_path / "drive" / "sequences" / "00", 1)
+    (tmp_path / "drive" / "dataset.yaml").write_text("labels: semantickitti\n")
+    tensors, manifest = student.load(student_file)
+    few = LabelSet("few", tuple(LabelClass(c.name, c.color, c.raw_ids[:1]) for c in manifest.labels.classes))
+    student.save(tmp_path / "few.safetensors", tensors, dataclasses.replace(manifest, labels=few))
+    _, document = replay(sequence, "-m", tmp_path / "few.safetensors", "--no-bag", output=tmp_path / "out")
+    assert document["truth"]["label_set"] == "semantickitti"
+    assert document["models"][0]["truth_ids"]["unknown"] == 0
     assert "label set" not in said(capsys)
 
 

@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SrkdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        hint = "" if "--realtime" in arguments else ": the same command with --resume goes on from here"
+    except KeyboardInterrupt as stopped:
+        nothing = "--realtime" in arguments or getattr(stopped, "nothing_kept", False)
+        hint = "" if nothing else ": the same command with --resume goes on from here"
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:

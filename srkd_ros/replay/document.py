@@ -63,7 +63,8 @@ def describe(run: Run) -> dict[str, Any]:
             "kind": run.truth.kind,
             "source": run.truth.source,
             "ids": run.truth.ids,
-            "label_set": run.truth.label_set,
+            "label_set": run.truth.label_set.name if run.truth.label_set else None,
+            "label_set_raw_ids": sorted(run.truth.label_set.raw_ids) if run.truth.label_set else None,
             "matched_clouds": int(run.models[0].evaluation.counts[7]),
             "unmatched_clouds": s.without_truth if run.truth.kind != "none" else 0,
         },
@@ -76,7 +77,7 @@ def describe(run: Run) -> dict[str, Any]:
             {
                 **identity(m),
                 **m.evaluation.to_dict(),
-                "truth_ids": describe_ids(m.evaluation.truth_ids, run.truth.ids, m.labels),
+                "truth_ids": describe_ids(m.evaluation.truth_ids, run.truth.ids, m.labels, run.truth.label_set),
             }
             for m in run.models
         ],

@@ -79,7 +79,8 @@ def _intensity(given: dict[str, Any], model: dict[str, Any]) -> list[str]:
 def _truth(truth: dict[str, Any], model: dict[str, Any]) -> list[str]:
     """Whether the truth seems to belong to another label set than the model's."""
     name, labels, lines = model["name"], model["label_set"], []
-    if truth.get("label_set") not in (None, labels):
+    used = {raw for of_class in model["raw_ids"] for raw in of_class}
+    if truth.get("label_set") not in (None, labels) and not used <= set(truth["label_set_raw_ids"]):
         lines.append(
             f"{name}: the dataset.yaml of {truth['source']} names the label set {truth['label_set']}, "
             f"the model's is {labels}: ids mean other classes"

@@ -91,4 +91,5 @@ def removed_if_nothing_was_evaluated(folder: Path, state: Progressed) -> Iterato
     except BaseException as error:
         if state.done == state.unreadable and str(folder) not in str(error):
             shutil.rmtree(folder, ignore_errors=True)
+            error.nothing_kept = True  # type: ignore[attr-defined]
         raise

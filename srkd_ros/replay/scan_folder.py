@@ -52,7 +52,9 @@ def scan_folders(path: Path) -> list[Path]:
         folders = sorted(p for p in (path.glob(pattern) if pattern else [path]) if next(p.glob("*.bin"), None))
         if folders:
             return folders
-    raise DataError(f"{path}: neither a bag (no metadata.yaml, .mcap, .db3) nor a dataset (no velodyne/*.bin in it)")
+    raise DataError(
+        f"{path}: neither a bag (no metadata.yaml, .mcap, .db3) nor a dataset (no velodyne/*.bin or *.pcd.bin in it)"
+    )
 
 
 def read_scan(file: Path, stamp: int) -> Any:

@@ -27,7 +27,7 @@ class Truth(Protocol):
     kind: str
     source: str
     ids: str
-    label_set: str | None  # the name of the one that they belong to, where a dataset.yaml says it
+    label_set: LabelSet | None  # the one that they belong to, where a dataset.yaml says it
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
         """Integers [N] for the N points of the cloud, or None where this cloud has no truth."""
@@ -36,7 +36,7 @@ class Truth(Protocol):
 
 class NoTruth:
     kind, source, ids = "none", "", "class"
-    label_set: str | None = None
+    label_set: LabelSet | None = None
 
     def __call__(self, cloud: CloudRecord, message: Any) -> np.ndarray | None:
         return None
@@ -80,7 +80,7 @@ class FieldTruth:
     """A field of the cloud itself."""
 
     kind = "field"
-    label_set: str | None = None
+    label_set: LabelSet | None = None
 
     def __init__(self, field: str, ids: str = "class") -> None:
         self.source, self.ids = field, ids
@@ -93,7 +93,7 @@ class TopicTruth:
     """A PointCloud2 topic of the same bag with the same stamps and points, and a label field; both are read in step."""
 
     kind = "topic"
-    label_set: str | None = None
+    label_set: LabelSet | None = None
 
     def __init__(self, source: Source, topic: str, field: str = LABEL_FIELD, ids: str = "class") -> None:
         self.source, self.ids = topic if field == LABEL_FIELD else f"{topic}:{field}", ids

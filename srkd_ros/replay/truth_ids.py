@@ -52,10 +52,14 @@ def count_ids(values: np.ndarray, ids: str) -> np.ndarray:
     return counts
 
 
-def describe_ids(counts: np.ndarray, ids: str, labels: LabelSet) -> dict[str, Any]:
+def describe_ids(counts: np.ndarray, ids: str, labels: LabelSet, own: LabelSet | None = None) -> dict[str, Any]:
     """What metrics.json says of count_ids: points with an id, points with one that `labels` does not know, the most
-    frequent of these by id, and, where they are many, which other readings of the numbers know nearly all ids."""
-    unknown = np.where(_known(ids, labels), 0, counts)
+    frequent of these by id, and, where they are many, which other readings of the numbers know nearly all ids. `own`:
+    the truth's label set. What it names and `labels`, made of its raw ids, leaves out is left out on purpose."""
+    known = _known(ids, labels)
+    if own is not None and ids == "raw" and labels.raw_ids <= own.raw_ids:
+        known = known | _known(ids, own)
+    unknown = np.where(known, 0, counts)
     most = [int(i) for i in np.argsort(-unknown, kind="stable")[:_NAMED] if unknown[i]]
     report: dict[str, Any] = {
         "points": int(counts.sum()),
@@ -72,29 +76,27 @@ def describe_ids(counts: np.ndarray, ids: str, labels: LabelSet) -> dict[str, An
     return report
 
 
-def named_label_set(folder: Path) -> str | None:
-    """The label set that the dataset.yaml of a folder's dataset names: in it, or up to three folders above."""
+def named_label_set(folder: Path) -> LabelSet | None:
+    """The label set that the dataset.yaml of a folder's dataset names: in it, or up to three folders above. None: none,
+    or none that can be had."""
     for place in (folder, *folder.resolve().parents[:3]):
         try:
             about = yaml.safe_load((place / "dataset.yaml").read_text())
             name = about.get("labels")
         except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError):
             continue
-        if isinstance(name, str) and name.endswith((".yaml", ".yml")):
-            try:
-                return LabelSet.load(place / name if (place / name).is_file() else name).name
-            except ConfigError:
-                return Path(name).stem
-        return name if isinstance(name, str) else None
+        try:
+            return LabelSet.load_beside(name, place) if isinstance(name, str) else None
+        except ConfigError:
+            return None
     return None
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    return (
-        values
-        if values.dtype.kind in "iu"
-        else np.nan_to_num(values, nan=-1.0, posinf=-1.0, neginf=-1.0).astype(np.int64)
-    )
+    if values.dtype.kind in "iu":
+        return values
+    finite = np.nan_to_num(values, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    return np.clip(finite, -1.0, 2.0**32).astype(np.int64)  # casts of larger numbers differ between processors
 
 
 def _known(ids: str, labels: LabelSet) -> np.ndarray:

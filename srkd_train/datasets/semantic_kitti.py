@@ -43,7 +43,8 @@ class SemanticKittiDataset:
         root = folder(root)
         self.sequences = _sequence_folders(root)
         about = _about(root)
-        self.labels = label_set(labels or about.get("labels"), "semantickitti")
+        own = about.get("labels")
+        self.labels = label_set(labels or (LabelSet.load_beside(own, root) if own else None), "semantickitti")
         self.intensity_scale = float(intensity_scale or about.get("intensity_scale") or 1.0)
         self.files = self._choose(root, split, about.get("split") or {})
         chosen = {name for name, _ in self.files}
