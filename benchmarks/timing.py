@@ -181,7 +181,7 @@ def _use_threads(case: Case) -> None:
 
 
 def peak_of(case: Case) -> float | None:
-    """Peak memory of a first run above what was there before, in MB: what a runtime keeps for later runs is in it.
+    """Peak memory of the first runs above what was there before, in MB: what a runtime keeps for later runs is in it.
 
     Of a case that takes memory on a GPU, torch's count of that over three runs, in which graphs are recorded; None
     where another runtime takes it. Of others the kernel's count of resident memory, free memory being given back: it

@@ -91,7 +91,8 @@ def _checked(cls: type[C], arguments: Sequence[str]) -> list[str]:
             if text.startswith("--"):
                 continue  # the parser says that the value is missing
         key = "" if flag == "--config" else flag[2:]
-        settings = yaml.safe_dump(_settings(section, key, _loaded(flag, text)))
+        # In quotes, as the text "1e3" is a number to jsonargparse without them.
+        settings = yaml.safe_dump(_settings(section, key, _loaded(flag, text)), default_style='"')
         checked[i if joined else i + 1] = flag + joined + settings if joined else settings
     return checked
 

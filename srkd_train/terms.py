@@ -201,8 +201,11 @@ class DistillationTerms(nn.Module):
         filled = torch.tensor([n > 0 for n in level.counts])
         number = (filled.cumsum(0) - 1).to(level.batch.device)  # of each scan among those with voxels
         rows = losses.sample_rows(number.index_select(0, level.batch), int(filled.sum()), c.points, generator)
-        s = student.decoder[c.stage][rows.view(-1)].view(*rows.shape, -1)
-        t = teacher.decoder[c.stage][rows.view(-1)].view(*rows.shape, -1)
+        # Every size is named: of no rows at all, as from a cache without an answer, none could be inferred.
+        s, t = (
+            x.index_select(0, rows.view(-1)).view(*rows.shape, x.shape[1])
+            for x in (student.decoder[c.stage], teacher.decoder[c.stage])
+        )
         if not c.across_ranks:
             return c.weight * losses.cross_sample(s, t, c.temperature, c.pairs, c.reverse)
         s, t, ranks = gather_scans(s, t)

@@ -174,6 +174,14 @@ def test_empty_sections_are_those_of_the_defaults(text: str, tmp_path: Path):
     assert parse_config(DistillConfig, ["--config", str(recipe)], "srkd-train distill", "") == DistillConfig()
 
 
+def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text('output: "7e12"\ndata: {train: "00", root: "1e3"}\nlosses: {kl: {weight: 1e-3}}\n')
+    config = parse_config(DistillConfig, ["--config", str(recipe)], "srkd-train distill", "")
+    assert (config.output, config.data.train, config.data.root) == ("7e12", "00", "1e3")
+    assert config.losses.kl.weight == 1e-3
+
+
 def test_an_empty_section_leaves_what_an_earlier_recipe_set(tmp_path: Path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("losses: {kl: {weight: 1e-3}}\noptimizer: {lr: 2e-3}\n")

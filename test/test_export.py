@@ -12,7 +12,7 @@ from networks import PTV3_LIKE, save_student, scene, shallow, trained
 from srkd_ros import Segmenter, student
 from srkd_ros.errors import ConfigError, ModelError
 from srkd_ros.geometry import GeometrySpec, LevelSpec, build_geometry, voxelize
-from srkd_ros.network import PRESETS, PointTransformer
+from srkd_ros.network import PRESETS
 from srkd_ros.network.attention import PatchAttention
 from srkd_train.export import run_export
 from srkd_train.export_attention import GraphAttention, fused_width
@@ -121,13 +121,20 @@ def test_filled_up_heads_attend_as_before(channels, heads, rope_base):
             torch.testing.assert_close(made(x, level), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_engines_fuse_the_attention_of_every_preset():
-    """TensorRT's attention kernels take heads of 16 to 256 channels, a multiple of 8, in half precision."""
+def test_heads_of_half_precision_graphs_are_filled_up(files):
+    """TensorRT's attention kernels take heads of 16 to 256 channels, a multiple of 8, in half precision alone."""
+    path, graphs = files
+    config = student.load(path)[1].network
+    for precision, file in graphs.items():
+        shapes = {tuple(weight.dims) for weight in onnx.load(file).graph.initializer}
+        for channels, heads in zip(config.encoder_channels, config.encoder_heads, strict=True):
+            dim = channels // heads
+            wide = 3 * heads * (fused_width(dim) if precision == "fp16" else dim)
+            attends = config.encoder_attention[config.encoder_channels.index(channels)]
+            assert ((wide, channels) in shapes or (channels, wide) in shapes) == attends, (precision, channels)
+
+
+def test_no_preset_has_heads_that_are_too_wide_for_engines():
     for name, config in PRESETS.items():
-        with torch.device("meta"):
-            model = PointTransformer(config)
-        for module in model.modules():
-            if isinstance(module, PatchAttention):
-                width = fused_width(module.qkv.in_features // module.heads)
-                assert 16 <= width <= 256, name
-                assert width % 8 == 0, name
+        pairs = zip(config.encoder_channels, config.encoder_heads, strict=True)
+        assert all(fused_width(channels // heads) <= 256 for channels, heads in pairs), name
