@@ -72,6 +72,7 @@ def test_truth_from_a_field_a_topic_and_a_folder_agree(recording, student_file, 
         "source": "/labels",
         "ids": "class",
         "label_set": None,
+        "label_set_raw_ids": None,
         "matched_clouds": 3,
         "unmatched_clouds": 3,
     }
