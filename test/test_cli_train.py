@@ -15,17 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from srkd_ros import student
 from srkd_ros.labels import LabelSet
-from srkd_ros.metrics import Confusion, summary
 from srkd_ros.network import PointTransformer
 from srkd_ros.resources import find
 from srkd_train.cli import main
 from srkd_train.config import DistillConfig, TrainConfig, check
-from srkd_train.evaluation import confusion_picture
 from srkd_train.parsing import parse_config
 
 RECIPES = sorted(find("config/train").glob("*.yaml"))
@@ -110,36 +106,6 @@ def test_teach_distill_evaluate_inspect(
     assert "teacher sha256" in printed
     assert main(["info", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["provenance"]["losses"]["kl"]["weight"] == 0.3
-
-
-@pytest.mark.parametrize("models", [1, 2, 3])
-def test_the_confusion_picture_shows_every_error_of_every_model(
-    models: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    names = ("car", "road", "wall", "person")
-    results = []
-    for i in range(models):
-        confusion = Confusion(4)
-        confusion.add(np.repeat([1, 2], [10, 4]), np.repeat([1, 0 if i == 0 else 3, 255, 2], [5, 3, 2, 4]))
-        name = f"a-rather-long-name-of-a-folder-{i}/student-of-a-rather-long-name"
-        results.append({"name": name, "mode": "tta" if i else "single pass", **summary(confusion, names)})
-    closed: list[Figure] = []
-    with monkeypatch.context() as patched:
-        patched.setattr("matplotlib.pyplot.close", closed.append)
-        confusion_picture(results, tmp_path / "confusion.png")
-    plt.close(figure := closed[0])
-    panels = [axes for axes in figure.axes if axes.get_title()]
-    assert len(panels) == models
-    for axes in panels:
-        shares = axes.images[0].get_array()
-        np.testing.assert_allclose(shares.sum(1), 1)
-        columns = [label.get_text() for label in axes.get_xticklabels()]
-        assert columns == ["car", "road", "wall", *["person"] * (models > 1), "unlabelled"]
-    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["road", "wall"]
-    for axes in panels:  # nothing is cut off
-        box = axes.title.get_window_extent()
-        assert figure.bbox.x0 <= box.x0
-        assert box.x1 <= figure.bbox.x1
 
 
 def test_a_finished_run_resumes_to_nothing(teacher: Path, recipe: Path):
