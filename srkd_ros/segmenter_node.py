@@ -261,14 +261,14 @@ class SegmenterNode(LifecycleNode):
         """Another layout or frame, activation or choice of field: what was found out about the stream holds no more."""
         layout, frame = tuple((f.name, f.datatype) for f in message.fields), message.header.frame_id
         wanted = work.settings.intensity_field
-        if (layout, wanted) != (tally.layout, tally.wanted_field) or frame not in tally.frames:
+        if (layout, wanted) != (tally.layout, tally.wanted_field):
+            tally.frames.clear()
+        if frame not in tally.frames:
             if tally.layout:
                 text = f"another stream, of {frame or 'no frame'}, fields {', '.join(name for name, _ in layout)}"
                 self.get_logger().info(text, throttle_duration_sec=QUIET)
             work.monitor.clear()
             work.segmenter.reset_stream()
-            if (layout, wanted) != (tally.layout, tally.wanted_field):
-                tally.frames.clear()
         tally.frames.add(frame)  # of several that share a topic, each is another stream but once
         tally.layout, tally.wanted_field = layout, wanted
 
