@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TypeVar
 
 import torch
@@ -74,6 +75,18 @@ def of_all_ranks(items: set[T]) -> set[T]:
     parts: list[set[T]] = [set()] * ranks()
     dist.all_gather_object(parts, items)
     return set().union(*parts)
+
+
+def leave_group() -> None:
+    """End this process's part in a distributed run.
+
+    A thread of gloo's that lets go of the last exchange while the interpreter shuts down aborts the process. Leaving
+    waits for the threads of groups that nothing else holds; torch's caches hold those of FSDP's meshes for ever, and
+    give no means to wait for them but time.
+    """
+    if ranks() > 1:
+        dist.destroy_process_group()
+        time.sleep(0.5)
 
 
 def another_rank_ended(error: RuntimeError) -> bool:

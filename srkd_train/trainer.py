@@ -24,7 +24,7 @@ from srkd_ros.student import Manifest
 from srkd_train.config import DistillConfig, TrainConfig, check
 from srkd_train.distiller import Distiller, Supervised
 from srkd_train.loading import Source, open_sources, shared_scans, training_loader, validation_loader
-from srkd_train.ranks import another_rank_ended, of_all_ranks
+from srkd_train.ranks import another_rank_ended, leave_group, of_all_ranks
 from srkd_train.resume import checkpoint_to_resume, plain, write_config
 from srkd_train.sampler import RunSampler
 from srkd_train.saving import AtomicCheckpoints, BestStudent, Checkpoints, LastValidation, git_revision, measure_inputs
@@ -88,9 +88,9 @@ def train(config: TrainConfig, sources: tuple[Source, Source | None] | None = No
         raise
     if module.guard.skipped:
         module.print(f"{module.guard.skipped} steps were skipped: the lines above say why")
-    # Only where there can be any: processes that end right after a last word to each other may abort as they end.
-    if train_source.on_corrupt == "skip" and (corrupt := of_all_ranks(train_source.corrupt)):
+    if corrupt := of_all_ranks(train_source.corrupt):
         module.print(f"{len(corrupt)} scans could not be read and were skipped: the lines above say why")
+    leave_group()
     return output / "student.safetensors"
 
 
