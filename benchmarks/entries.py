@@ -33,5 +33,5 @@ ENTRIES: dict[str, Entry] = {
     "training": Entry("Training step", training.jobs),
     "growth": Entry("Growth with the number of points", growth.jobs),
 }
-SCRIPTS = ("transport", "soak", "runtimes", "floor", "memory", "ablation")
+SCRIPTS = ("transport", "soak", "runtimes", "floor", "memory", "ablation", "agreement")
 """Modules of this folder with options of their own; they take long, and write pages of their own."""
