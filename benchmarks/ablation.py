@@ -5,6 +5,7 @@
 
     python -m benchmarks.ablation --size cpu            about an hour on two cores, a training on each
     python -m benchmarks.ablation --size gpu            the same with larger networks and three seeds
+    python -m benchmarks.ablation --size cpu-wide       all terms, lasting and fading, in four times as many towns
     python -m benchmarks.ablation --size cpu --shares 1.0 --variants student kl full      a part of it
     python -m benchmarks.ablation --size cpu --shares 1.0 --variants student full --steps 800      longer training
 
@@ -39,7 +40,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "kl + feature": ("kl", "feature"),
     "full": ("kl", *TERMS),
     "full + unlabelled": ("kl", *TERMS),
+    "full + fade": ("kl", *TERMS),
 }
+FADE = "[0.2, 0.7]"
 SIZES: dict[str, dict[str, Any]] = {
     "cpu": {
         "data": {"sequences": 12, "scans": 16, "columns": 512},
@@ -47,7 +50,19 @@ SIZES: dict[str, dict[str, Any]] = {
         "student": {"trainer.max_steps": 300},
         "jobs": 2,
         "threads": 1,
+        "shares": (1.0, 0.25, 0.05),
+        "variants": tuple(v for v in VARIANTS if v != "full + fade"),
         "fewer": {0.25: ("student", "kl", "full", "full + unlabelled")},  # an hour is short
+    },
+    "cpu-wide": {  # of every class enough to learn from and to measure on, and a teacher trained three times as long
+        "data": {"sequences": 64, "scans": 8, "columns": 512},
+        "teacher": {"trainer.max_steps": 4800},
+        "student": {"trainer.max_steps": 1600},
+        "jobs": 2,
+        "threads": 1,
+        "shares": (1.0,),
+        "variants": ("student", "full", "full + fade"),
+        "fewer": {},
     },
     "gpu": {
         "data": {"sequences": 40, "scans": 50, "columns": 1024},
@@ -63,10 +78,11 @@ SIZES: dict[str, dict[str, Any]] = {
         "student": {"trainer.max_steps": 3000, "trainer.precision": "bf16", "data.workers": 8, "augment.sector": 360},
         "jobs": 1,
         "threads": 0,
+        "shares": (1.0, 0.25, 0.05),
+        "variants": tuple(VARIANTS),
         "fewer": {},
     },
 }
-SHARES = (1.0, 0.25, 0.05)
 
 
 def main() -> None:
@@ -74,8 +90,8 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="cpu")
     parser.add_argument("--output", type=Path, default=Path("results/ablation"))
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--shares", type=float, nargs="+", help="of the labels; default: the size's")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="default: the size's")
     parser.add_argument("--steps", type=int, help="optimiser steps of the students; default: the size's")
     parser.add_argument("--jobs", type=int, help="trainings at a time; default: 2 on cpu, 1 on gpu")
     parser.add_argument("--threads", type=int, help="CPU threads of a training; default: 1 on cpu, torch's on gpu")
@@ -83,6 +99,7 @@ def main() -> None:
     given = parser.parse_args()
     console = Console()
     size = SIZES[given.size]
+    shares, variants = given.shares or list(size["shares"]), given.variants or size["variants"]
     root = given.output / given.size
     data = {
         "towns": synthesize(root / "towns", seed=0, sensor="os1-64", **size["data"]),
@@ -107,12 +124,14 @@ def main() -> None:
             settings |= terms(variant) | {"teacher.file": teacher.result()}
         if variant == "full + unlabelled":
             settings["data.keep_unlabelled"] = "true"
+        if variant == "full + fade":
+            settings["losses.fade"] = FADE
         command, recipe = ("distill", "synthetic-distill") if VARIANTS[variant] else ("teacher", "synthetic-student")
         file = run(folder, command, recipe, data["towns"], settings, seed, threads)
         scores = measure(file, data, splits)
         with lock:
             rows.append({"variant": variant, "share": share, "seed": seed, **scores})
-            text = table(rows, given.shares, jobs, time.monotonic() - start)
+            text = table(rows, shares, jobs, time.monotonic() - start)
             (root / f"ablation{suffix}.md").write_text(text)
             (root / f"ablation{suffix}.json").write_text(json.dumps(rows, indent=1))
 
@@ -124,8 +143,8 @@ def main() -> None:
     wanted = [
         (variant, share, seed)
         for seed in range(given.seeds)
-        for share in given.shares
-        for variant in given.variants
+        for share in shares
+        for variant in variants
         if not (variant == "full + unlabelled" and share == 1) and variant in size["fewer"].get(share, VARIANTS)
     ]
     wanted.sort(key=lambda each: bool(VARIANTS[each[0]]))  # students alone need not wait for the teacher
@@ -137,7 +156,7 @@ def main() -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    console.print(table(rows, given.shares, jobs, time.monotonic() - start), highlight=False, soft_wrap=True)
+    console.print(table(rows, shares, jobs, time.monotonic() - start), highlight=False, soft_wrap=True)
     plot(rows, given.picture or root / f"ablation{suffix}.png")
 
 
@@ -226,13 +245,13 @@ def table(rows: list[dict[str, Any]], shares: list[float], jobs: int, seconds: f
         spent = np.mean([r["seconds"] for r in rows if r["variant"] == variant])
         other = f"{sensor[0]:.1f}" if sensor[2] else ""
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {other} | {spent:.0f} s |")
-    alone, full = (_mean(rows, v, 1.0, "towns")[0] for v in ("student", "full"))
+    alone = _mean(rows, "student", 1.0, "towns")[0]
     lead = _mean(rows, "teacher", 1.0, "towns")[0] - alone
-    if np.isfinite(full) and lead > 0:
-        lines += [
-            "",
-            f"Of the teacher's lead of {lead:.1f} points, full SRKD closes {100 * (full - alone) / lead:.0f} %.",
-        ]
+    for variant in ("full", "full + fade"):
+        reached = _mean(rows, variant, 1.0, "towns")[0]
+        if np.isfinite(reached) and lead > 0:
+            closed = f"{variant} closes {100 * (reached - alone) / lead:.0f} %"
+            lines += ["", f"Of the teacher's lead of {lead:.1f} points, {closed}."]
     lines += ["", f"{hardware()}; {jobs} trainings at a time; {seconds / 60:.0f} minutes since the last start."]
     return "\n".join(lines) + "\n"
 

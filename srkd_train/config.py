@@ -198,6 +198,7 @@ class DistillLossConfig(TaskLossConfig):
     channel: ChannelConfig = field(default_factory=ChannelConfig)
     cross_sample: CrossSampleConfig = field(default_factory=CrossSampleConfig)
     feature: FeatureConfig = field(default_factory=FeatureConfig)
+    fade: tuple[float, float] = (1.0, 1.0)  # shares of the run between which all terms but kl sink to 0; [1, 1]: never
 
 
 @dataclass
@@ -272,3 +273,9 @@ def _check_losses(losses: TaskLossConfig) -> None:
             raise ConfigError("losses.channel.voxel_reduction: sum goes with over: channels alone")
     if not any(weights.values()):
         raise ConfigError(f"losses: {', '.join(weights)} are all 0; raise one, or there is nothing to learn")
+    if isinstance(losses, DistillLossConfig):
+        begin, end = losses.fade
+        if begin > end:
+            raise ConfigError(f"losses.fade: {list(losses.fade)} is not a rising pair of shares")
+        if end < 1 and not any(weights[kept] for kept in ("cross_entropy", "lovasz", "kl.weight")):
+            raise ConfigError("losses.fade: nothing is left to learn at the end; raise losses.kl.weight or take [1, 1]")

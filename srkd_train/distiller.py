@@ -71,6 +71,11 @@ class Supervised(pl.LightningModule):
     def _trained_beside(self) -> list[nn.Module]:
         return []
 
+    @property
+    def _steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return -(-len(self.sampler) // self.config.trainer.accumulate)
+
     # --- a training step --------------------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -208,7 +213,7 @@ class Supervised(pl.LightningModule):
                 (blocks if ".blocks." in name else rest).append(parameter)
         groups = [{"params": rest, "lr": o.lr}, {"params": blocks, "lr": o.lr * o.block_lr_factor}]
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=o.weight_decay)
-        steps = max(2, -(-len(self.sampler) // self.config.trainer.accumulate))
+        steps = max(2, self._steps)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=[g["lr"] for g in optimizer.param_groups],
@@ -273,10 +278,14 @@ class Distiller(Supervised):
 
     @property
     def _needs_labels(self) -> bool:
-        return not self.distillation.active
+        return not self.distillation.active(self._strength)
+
+    @property
+    def _strength(self) -> float:
+        return self.distillation.strength(self.global_step / self._steps)
 
     def terms(self, out: Features, batch: Batch) -> dict[str, Tensor]:
-        terms = super().terms(out, batch)
-        if not self.distillation.active:
-            return terms
-        return {**terms, **self.distillation(out, self.teacher(batch), batch)}
+        terms, strength = super().terms(out, batch), self._strength
+        if not self.distillation.active(strength):
+            return {**terms, **self.distillation.faded(out)}
+        return {**terms, **self.distillation(out, self.teacher(batch), batch, strength)}

@@ -86,6 +86,7 @@ RANGES = {
     "losses.cross_entropy": NOT_NEGATIVE,
     "losses.lovasz": NOT_NEGATIVE,
     "losses.smoothing": SHARE,
+    "losses.fade": SHARE,
     **{f"losses.{term}.weight": NOT_NEGATIVE for term in TERMS},
     **{f"losses.{term}.temperature": POSITIVE for term in _TEMPERED},
     **{f"losses.{term}.stage": NOT_NEGATIVE for term in _STAGED},

@@ -13,8 +13,13 @@ from srkd_ros.network import Features
 from srkd_train import losses
 from srkd_train.batches import Batch, only_voxels
 from srkd_train.config import AffinityConfig, DistillLossConfig, TaskLossConfig
+from srkd_train.ranges import TERMS
 from srkd_train.ranks import equal_share, gather_scans
+from srkd_train.sharding import own_part
 from srkd_train.teacher import TeacherOutput, ascend, representatives
+
+FADING = tuple(term for term in TERMS if term != "kl")
+"""Terms that losses.fade is about."""
 
 _RELATION_POINTS = 50_000  # of a scan, among which the points of supervoxels are drawn: more change nothing but time
 
@@ -64,12 +69,26 @@ class DistillationTerms(nn.Module):
             {str(stage): nn.Linear(student_widths[stage], teacher_widths[stage]) for stage in sorted(adapted)}
         )
 
-    @property
-    def active(self) -> bool:
+    def strength(self, progress: float) -> float:
+        """Factor on the weights of all terms but KL after a share of the run: 1, and from there to 0 over `fade`."""
+        begin, end = self.config.fade
+        if progress < begin:
+            return 1.0
+        return (end - progress) / (end - begin) if progress < end else 0.0
+
+    def active(self, strength: float = 1.0) -> bool:
         """Whether any term has a weight: without one the teacher need not run."""
         c = self.config
-        terms = (c.kl, c.point_affinity, c.voxel_affinity, c.channel, c.cross_sample, c.feature)
-        return any(term.weight for term in terms)
+        return bool(c.kl.weight) or (strength > 0 and any(getattr(c, name).weight for name in FADING))
+
+    def faded(self, student: Features) -> dict[str, Tensor]:
+        """The terms that have faded: 0, for the log, and the adapters in one, as DDP waits for all gradients."""
+        c = self.config
+        names = [n for n in FADING if getattr(c, n).weight]
+        terms = {name: student.logits.new_zeros((), dtype=torch.float32) for name in names}
+        if parameters := [own_part(p).sum() for p in self.adapters.parameters()]:
+            terms[names[-1]] = torch.stack(parameters).sum() * 0
+        return terms
 
     def _check_stages(self, available: int, said: str) -> None:
         from srkd_ros.errors import ConfigError
@@ -84,8 +103,10 @@ class DistillationTerms(nn.Module):
         if c.feature.weight and not any(0 <= s < available for s in c.feature.stages):
             raise ConfigError(f"losses.feature.stages: none of {list(c.feature.stages)} is there; {said}")
 
-    def forward(self, student: Features, teacher: TeacherOutput, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms; those of weight 0 are absent."""
+    def forward(
+        self, student: Features, teacher: TeacherOutput, batch: Batch, strength: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Weighted terms, those that fade times `strength`; those of weight 0 are absent."""
         c = self.config
         if teacher.rows is not None:
             batch = only_voxels(batch, teacher.rows)
@@ -98,6 +119,17 @@ class DistillationTerms(nn.Module):
             rows = counts.sum() if counts is not None else torch.tensor(len(student.logits))
             value = losses.logit_kl(student.logits, teacher.logits, c.kl.temperature, c.kl.reverse, counts)
             terms["kl"] = c.kl.weight * equal_share(rows) * value
+        if strength == 0:
+            return terms | self.faded(student)
+        fading = self._fading(student, teacher, batch, generator)
+        return terms | {name: strength * value for name, value in fading.items()}
+
+    def _fading(
+        self, student: Features, teacher: TeacherOutput, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Weighted terms of relations and features."""
+        c = self.config
+        terms: dict[str, Tensor] = {}
         if c.point_affinity.weight or c.voxel_affinity.weight:
             classes = torch.where(batch.labels < self.classes, batch.labels, teacher.logits.argmax(1))
             if c.point_affinity.weight:

@@ -78,6 +78,8 @@ WRONG = [
     ("augment.sector", "361", "361.0 is not an angle up to 360 degrees"),
     ("losses.cross_entropy", "-1", "-1.0 is not 0 or more"),
     ("losses.smoothing", "2", "2.0 is not between 0 and 1"),
+    ("losses.fade", "[0.5, 2]", "2.0 is not between 0 and 1"),
+    ("losses.fade", "[0.8, 0.5]", "[0.8, 0.5] is not a rising pair of shares"),
     ("losses.kl.weight", ".nan", "nan is not a finite number"),
     ("losses.channel.temperature", "0", "0.0 is not positive"),
     ("losses.point_affinity.cell", "[0, 60, 1.5]", "0.0 is not positive"),
@@ -126,7 +128,10 @@ def test_losses_that_leave_nothing_to_learn():
     c.losses.channel.points, c.losses.channel.voxel_reduction = True, "sum"
     with pytest.raises(ConfigError, match=r"losses\.channel\.voxel_reduction: sum goes with over: channels"):
         check(c)
-    c.losses.cross_entropy = c.losses.lovasz = 0.0
+    c.losses.cross_entropy = c.losses.lovasz = c.losses.kl.weight = 0.0
+    c.losses.channel.voxel_reduction, c.losses.fade = "mean", (0.5, 0.9)
+    with pytest.raises(ConfigError, match=r"losses\.fade: nothing is left to learn at the end"):
+        check(c)
     for term in TERMS:
         getattr(c.losses, term).weight = 0.0
     with pytest.raises(ConfigError, match=r"lovasz, kl\.weight, .*, feature\.weight are all 0"):

@@ -18,6 +18,7 @@ from srkd_ros.labels import LabelClass, LabelSet
 from srkd_train.config import DistillConfig, TrainConfig
 from srkd_train.datasets import Scan
 from srkd_train.loading import RunSampler, Source, training_loader, validation_loader
+from srkd_train.teacher import Teacher
 from srkd_train.trainer import train
 
 torch.set_num_threads(1)
@@ -149,6 +150,37 @@ def test_without_any_weight_the_teacher_does_not_run(teacher: Path, tmp_path: Pa
     c.teacher.file = str(teacher)
     monkeypatch.setattr("srkd_train.teacher.Teacher.__call__", lambda *_: pytest.fail("the teacher ran"))
     train(c, sources())
+
+
+def test_terms_fade_and_kl_stays(teacher: Path, tmp_path: Path):
+    curves = []
+    for name, fade in (("whole", (1.0, 1.0)), ("fading", (0.0, 1.0)), ("short", (0.25, 0.5))):
+        c = config(DistillConfig, tmp_path / name, steps=8, **ALL)
+        c.teacher.file, c.losses.fade = str(teacher), fade
+        train(c, sources())
+        curves.append({term: curve(tmp_path / name, f"train/{term}") for term in ALL})
+    whole, fading, short = curves
+    for term in ALL:
+        assert whole[term][0] == fading[term][0] == short[term][0]
+        if term != "kl":
+            assert [step for step, value in short[term].items() if value] == [0, 1, 2, 3]
+            assert list(short[term]) == list(range(8))
+            assert 0.2 * short[term][2] < short[term][3] < 0.9 * short[term][2]  # a half of it, on other scans
+    assert list(short["kl"]) == list(range(8))
+    assert all(value > 0 for value in short["kl"].values())
+    assert fading["channel"][7] < 0.3 * whole["channel"][7]
+
+
+def test_a_teacher_that_has_nothing_left_to_say_does_not_run(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+    run = Teacher.__call__
+    monkeypatch.setattr(Teacher, "__call__", lambda self, batch: calls.append(1) or run(self, batch))
+    c = config(DistillConfig, tmp_path / "run", steps=8, kl=0.0, feature=1.0)
+    c.teacher.file, c.losses.fade = str(teacher), (0.0, 0.5)
+    train(c, sources())
+    assert len(calls) == 4
 
 
 def test_a_cached_teacher_says_the_same_and_runs_once_a_scan(teacher: Path, tmp_path: Path):

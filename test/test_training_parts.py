@@ -218,6 +218,19 @@ def test_voxels_that_a_cached_teacher_has_not_seen_are_left_out(teacher: Path, t
         torch.testing.assert_close(value, wanted[term])
 
 
+def test_strength_of_the_terms_that_fade():
+    c = DistillConfig().losses
+    for fade, expected in {
+        (1.0, 1.0): [1, 1, 1, 1],
+        (0.25, 0.75): [1, 1, 0.5, 0],
+        (0.0, 1.0): [1, 0.75, 0.5, 0.25],
+        (0.5, 0.5): [1, 1, 0, 0],
+    }.items():
+        c.fade = fade
+        terms = DistillationTerms(c, (8,), (8,), 3)
+        assert [terms.strength(p) for p in (0.0, 0.25, 0.5, 0.75)] == pytest.approx(expected)
+
+
 def test_a_scan_that_a_cached_teacher_cannot_see_at_all(teacher: Path, tmp_path: Path):
     own = student.Preprocessing(0.5, 0.0, 40.0)
     settings = TeacherConfig(str(teacher), "32", str(tmp_path / "cache"), cache_features=True)

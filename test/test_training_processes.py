@@ -65,7 +65,7 @@ class Torn(Even):
 def settings(folder: Path, teacher: str, mode: str):
     c = config(DistillConfig, folder, steps=STEPS, kl=1.0, point_affinity=0.5, cross_sample=1.0, feature=0.1)
     c.teacher.file = teacher
-    c.losses.cross_sample.points = 40
+    c.losses.cross_sample.points, c.losses.fade = 40, (0.3, 0.8)
     if mode in ("sharded", "sharded killed", "sharded poisoned"):
         c.trainer.strategy = "fsdp"
     if mode.endswith("killed"):
