@@ -26,7 +26,7 @@ from rich.progress import track
 from torch import Tensor
 
 from srkd_ros import student
-from srkd_ros.errors import SrkdError
+from srkd_ros.errors import DataError, SrkdError
 from srkd_ros.network import PointTransformer
 from srkd_train.batches import Batch, RawBatch, collate, prepare
 from srkd_train.config import DistillConfig, DistillLossConfig, TeacherConfig
@@ -115,6 +115,8 @@ def batches(given: argparse.Namespace, manifest: student.Manifest) -> Iterator[R
     """Pairs of scans from different places of the split."""
     dataset = open_dataset(given.kind, given.data, given.split)
     check_labels(manifest, dataset.labels, str(given.students[0]), "name a dataset of its classes")
+    if len(dataset) < 4:
+        raise DataError(f"{given.data}: {len(dataset)} scans in split {given.split!r}; it takes four")
     chosen = evenly_spread(len(dataset), min(max(4, given.scans // 2 * 2), len(dataset) // 2 * 2))
     half = len(chosen) // 2
     for i, pair in enumerate(zip(chosen[:half].tolist(), chosen[half:].tolist(), strict=True)):

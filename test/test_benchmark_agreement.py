@@ -13,6 +13,7 @@ from test_training import Boxes, config
 from benchmarks import agreement
 from benchmarks.agreement import COLUMNS, TERMS, Reading
 from srkd_train.config import TrainConfig
+from srkd_train.datasets import open_dataset
 from srkd_train.loading import Source
 from srkd_train.simulation import synthesize
 from srkd_train.trainer import train
@@ -31,8 +32,6 @@ def test_a_linear_reading_explains_what_is_linear_and_nothing_else():
 
 def test_nothing_is_left_to_teach_the_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     data = synthesize(tmp_path / "data", 2, 4, "vlp-16", columns=128, progress=False)
-    from srkd_train.datasets import open_dataset
-
     c = config(TrainConfig, tmp_path / "run", steps=2)
     c.data.root = str(data)
     training, validation = (Source([open_dataset("semantic_kitti", data, s)]) for s in ("train", "val"))
@@ -41,11 +40,14 @@ def test_nothing_is_left_to_teach_the_teacher(tmp_path: Path, capsys: pytest.Cap
     assert agreement.main(arguments) == 0
     before, after = capsys.readouterr().out.splitlines()[-2:]
     assert before.startswith("| before training |")
+    assert float(before.split("|")[2]) > 1e-3
     values = [cell.strip() for cell in after.split("|")[2:-1]]
     assert len(values) == len(COLUMNS)
     assert all(abs(float(v)) < 1e-4 for v in values[: len(TERMS)])
     assert values[-1] == "100.0 %"
-    assert float(before.split("|")[2]) > 1e-3
+    few = synthesize(tmp_path / "few", 2, 3, "vlp-16", columns=64, progress=False)
+    assert agreement.main(["--teacher", str(file), "--students", str(file), "--data", str(few)]) == 2
+    assert "3 scans in split 'val'; it takes four" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
