@@ -14,6 +14,7 @@ measured on the rest. Same class: the share of voxels on which both decide alike
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,15 +29,16 @@ from torch import Tensor
 from srkd_ros import student
 from srkd_ros.errors import DataError, SrkdError
 from srkd_ros.network import PointTransformer
-from srkd_train.batches import Batch, RawBatch, collate, prepare
+from srkd_train import ranges
+from srkd_train.batches import RawBatch, collate, prepare
 from srkd_train.config import DistillConfig, DistillLossConfig, TeacherConfig
 from srkd_train.datasets import open_dataset
 from srkd_train.loading import evenly_spread, intensity_scale
 from srkd_train.parsing import parse_config
-from srkd_train.teacher import Teacher, TeacherOutput, check_labels
+from srkd_train.teacher import Teacher, check_labels
 from srkd_train.terms import DistillationTerms
 
-TERMS = ("kl", "point_affinity", "voxel_affinity", "channel", "cross_sample")
+TERMS = tuple(term for term in ranges.TERMS if term != "feature")
 COLUMNS = (*TERMS, "features", "same class")
 
 console = Console(soft_wrap=True)
@@ -61,9 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         recipe = parse_config(DistillConfig, ["--config", given.recipe], parser.prog, "")
         losses = settings(recipe.losses)
-        rows = [("before training", measure(given.students[0], given, losses, trained=False))]
+        scans = list(batches(given, student.load(given.students[0])[1]))
+        rows = [("before training", measure(given.students[0], given.teacher, scans, losses, trained=False))]
         names = student.unique_names(given.students)
-        rows += [(n, measure(f, given, losses)) for n, f in zip(names, given.students, strict=True)]
+        rows += [(n, measure(f, given.teacher, scans, losses)) for n, f in zip(names, given.students, strict=True)]
     except (SrkdError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -79,10 +82,13 @@ def settings(losses: DistillLossConfig) -> DistillLossConfig:
     return losses
 
 
-def measure(file: Path, given: argparse.Namespace, losses: DistillLossConfig, trained: bool = True) -> dict[str, float]:
+def measure(
+    file: Path, teacher_file: str, scans: Sequence[RawBatch], losses: DistillLossConfig, trained: bool = True
+) -> dict[str, float]:
     """Values of COLUMNS for a student file, or for its network before training."""
+    losses = copy.deepcopy(losses)  # of shallow networks other stages are compared
     tensors, manifest = student.load(file)
-    teacher = Teacher(TeacherConfig(given.teacher), torch.device("cpu"), manifest.preprocessing)
+    teacher = Teacher(TeacherConfig(teacher_file), torch.device("cpu"), manifest.preprocessing)
     check_labels(manifest, teacher.manifest.labels, str(file), "compare students with their own teacher")
     torch.manual_seed(0)
     network = PointTransformer(manifest.network)
@@ -97,14 +103,15 @@ def measure(file: Path, given: argparse.Namespace, losses: DistillLossConfig, tr
     reading = [Reading(widths[s], teacher.widths[s]) for s in range(stages)]
     sums: dict[str, list[float]] = {name: [] for name in COLUMNS if name != "features"}
     described = f"{file.parent.name}/{file.name}" if trained else "before training"
-    for number, raw in enumerate(track(list(batches(given, manifest)), description=described, console=console)):
+    for number, raw in enumerate(track(scans, description=described, console=console)):
         batch = prepare(raw, manifest.preprocessing, network.geometry_spec)
         with torch.no_grad():
             own = network.features(batch.features, batch.geometry)
             other = teacher(batch)
             for name, value in terms(own, other, batch).items():
                 sums[name].append(float(value))
-        sums["same class"].append(same_class(own.logits, other, batch))
+        same = own.logits.argmax(1) == other.logits.argmax(1)
+        sums["same class"].append(float(same.double().mean()))
         for stage in range(stages):
             reading[stage].add(own.decoder[stage], other.decoder[stage], fit=number % 2 == 0)
     explained = float(np.mean([r.explained() for r in reading]))
@@ -122,10 +129,6 @@ def batches(given: argparse.Namespace, manifest: student.Manifest) -> Iterator[R
     for i, pair in enumerate(zip(chosen[:half].tolist(), chosen[half:].tolist(), strict=True)):
         scans = [dataset[index] for index in pair]
         yield collate(scans, [intensity_scale(dataset, s) for s in scans], [(0, 0, index) for index in pair], seed=i)
-
-
-def same_class(logits: Tensor, teacher: TeacherOutput, batch: Batch) -> float:
-    return float((logits.argmax(1) == teacher.logits.argmax(1)).double().mean())
 
 
 class Reading:
